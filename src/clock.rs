@@ -1,0 +1,115 @@
+//! Where time comes from. The engine asks a [`Clock`]; nothing else in the crate reads the machine's time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
+
+/// One reading of both times.
+///
+/// *Wall* time names instants that people and calendars mean: due times, schedules, retention. *Monotonic* time
+/// measures spans: leases, timeouts, retry delays, decay, aging. The two may drift and the wall may jump.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Now {
+    /// The civil instant.
+    pub wall: DateTime<Utc>,
+    /// Time since some fixed origin of the clock; never goes back.
+    pub mono: Duration,
+}
+
+/// A source of time.
+///
+/// An implementer owes: `mono` never goes back, a call is cheap, does not block and does not call into the engine.
+/// The engine samples it once per call, before it takes any lock.
+pub trait Clock: Send + Sync + fmt::Debug + 'static {
+    /// Reads both times.
+    fn now(&self) -> Now;
+}
+
+/// The machine's clocks. The default of an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    origin: std::time::Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time starts at zero now.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the machine's time"
+    )]
+    pub fn new() -> Self {
+        Self {
+            origin: std::time::Instant::now(),
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the machine's time"
+    )]
+    fn now(&self) -> Now {
+        Now {
+            wall: Utc::now(),
+            mono: self.origin.elapsed(),
+        }
+    }
+}
+
+/// A clock that stands still until it is told to move, for tests and simulations. Clones share one time.
+///
+/// ```
+/// use std::time::Duration;
+/// use tenfold::clock::{Clock, ManualClock};
+///
+/// let clock = ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+/// clock.advance(Duration::from_secs(90));
+/// assert_eq!(clock.now().wall.to_rfc3339(), "2026-01-01T00:01:30+00:00");
+/// assert_eq!(clock.now().mono, Duration::from_secs(90));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<Mutex<Now>>);
+
+impl ManualClock {
+    /// A clock that stands at `wall`, its monotonic time at zero.
+    #[must_use]
+    pub fn at(wall: DateTime<Utc>) -> Self {
+        Self(Arc::new(Mutex::new(Now {
+            wall,
+            mono: Duration::ZERO,
+        })))
+    }
+
+    /// Moves both times forward. Saturates at the ends of time.
+    pub fn advance(&self, by: Duration) {
+        let mut now = self.0.lock();
+        now.mono = now.mono.saturating_add(by);
+        let delta = TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
+        now.wall = now
+            .wall
+            .checked_add_signed(delta)
+            .unwrap_or(DateTime::<Utc>::MAX_UTC);
+    }
+
+    /// Sets the wall time alone, as when an operator or a time server corrects the machine; it may go back.
+    pub fn jump_to(&self, wall: DateTime<Utc>) {
+        self.0.lock().wall = wall;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Now {
+        *self.0.lock()
+    }
+}
