@@ -1,5 +1,7 @@
 //! An embeddable, in-memory scheduling engine.
 
+#![forbid(unsafe_code)]
+
 pub mod clock;
 pub mod filter;
 pub mod ids;
