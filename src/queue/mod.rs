@@ -1,1 +1,6 @@
-//! (in the making)
+//! Order: ten levels, first in first out inside each, and tickets.
+
+mod lane;
+pub mod lanes;
+
+pub use lanes::Lanes;
