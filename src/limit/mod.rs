@@ -1,1 +1,38 @@
-//! (in the making)
+//! How many run at once: named limits, slot decay, permits, and who waits.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `spec` | what a limit is, and which definitions are wrong |
+//! | `demand` | what is asked: by name, and resolved |
+//! | `book` | the limits: define, find, change live, read |
+//! | `grants` | who holds what: all or nothing, exactly once |
+//! | `templates` | limits made on first use, forgotten after the last |
+//! | `lease` | slots held for a time |
+//! | `by_name` | the reference's increment and decrement, and its retry hints |
+//! | `decay` | the exact leaky bucket |
+//! | `state` | a book as a document |
+
+mod book;
+mod by_name;
+mod decay;
+mod demand;
+mod grants;
+mod lease;
+mod spec;
+mod state;
+mod templates;
+
+pub use book::{Book, LimitStatus};
+pub use by_name::{IncrementError, Incremented, Mode, jittered};
+pub use demand::{
+    Ask, DEMAND_LIMITS_MAX, Demand, DemandError, LimitKey, REQUEST_LIMITS_MAX, Request, RequestError,
+};
+pub use grants::{Grant, Holder, Refused, TakeError};
+pub use lease::{
+    LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lapsed, Lease, LeaseError, LeaseHolder, LeaseHolderKind, LeaseId,
+};
+pub use spec::{LimitSpec, NAME_BYTES_MAX, SpecError};
+pub use state::{BookState, GrantState, LeaseState, LimitState, RestoreError};
+
+#[cfg(test)]
+mod book_tests;
