@@ -1,0 +1,590 @@
+//! The one expression tree that every form of a filter becomes.
+//!
+//! Evaluation is two-valued: a test is false on null unless it asks for null ([`Op::IsNull`]), and `Not` is the complement. Two
+//! meanings are two operators: what the JSON form calls `like_` is [`Op::Like`], what the text form calls `contains` is
+//! [`Op::Contains`].
+
+use uuid::Uuid;
+
+use super::field::{Entity, Field, Kind};
+use super::relation::Relation;
+
+/// A condition on a row.
+///
+/// # Invariants
+///
+/// * **X1** no tree is deeper than [`Expr::DEPTH_MAX`]: what would be becomes [`Node::TooDeep`], which no filter accepts. So
+///   walking, comparing, cloning and dropping a tree need a bounded stack;
+/// * **X2** `And` and `Or` never hold exactly one child (that child takes their place);
+/// * **X3** every [`Test`] has an operator that fits its field.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Expr {
+    node: Node,
+    depth: u8,
+}
+
+/// What an [`Expr`] is made of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Node {
+    /// All of them hold; true when there are none.
+    And(Vec<Expr>),
+    /// One of them holds; false when there are none.
+    Or(Vec<Expr>),
+    /// It does not hold.
+    Not(Box<Expr>),
+    /// A field passes a test.
+    Test(Test),
+    /// It holds for a related row.
+    Exists(Relation, Box<Expr>),
+    /// In place of a tree deeper than [`Expr::DEPTH_MAX`].
+    TooDeep,
+}
+
+impl Expr {
+    /// How deep a tree can be at all. The setting [`Limits::depth`](super::Limits::depth) is at most this.
+    pub const DEPTH_MAX: u8 = 100;
+
+    /// All of `children` hold. True without children; a single child stands for itself.
+    pub fn all(children: impl IntoIterator<Item = Self>) -> Self {
+        Node::And(children.into_iter().collect()).into()
+    }
+
+    /// One of `children` holds. False without children; a single child stands for itself.
+    pub fn any(children: impl IntoIterator<Item = Self>) -> Self {
+        Node::Or(children.into_iter().collect()).into()
+    }
+
+    /// Always true: `And([])`.
+    #[must_use]
+    pub fn yes() -> Self {
+        Self::all([])
+    }
+
+    /// Always false: `Or([])`.
+    #[must_use]
+    pub fn no() -> Self {
+        Self::any([])
+    }
+
+    /// The complement.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        Node::Not(Box::new(self)).into()
+    }
+
+    /// `inner` holds for a row that `relation` leads to.
+    #[must_use]
+    pub fn exists(relation: Relation, inner: Self) -> Self {
+        Node::Exists(relation, Box::new(inner)).into()
+    }
+
+    /// `field` passes `op`.
+    ///
+    /// # Errors
+    ///
+    /// [`Mismatch`] if the operator does not fit the field's type.
+    pub fn test(field: Field, op: Op) -> Result<Self, Mismatch> {
+        Test::new(field, op).map(|test| Node::Test(test).into())
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn into_node(self) -> Node {
+        self.node
+    }
+
+    /// Nodes on the longest way down, itself included.
+    #[must_use]
+    pub const fn depth(&self) -> u8 {
+        self.depth
+    }
+}
+
+impl From<Node> for Expr {
+    fn from(mut node: Node) -> Self {
+        let below = match &mut node {
+            Node::And(children) | Node::Or(children) => {
+                if children.len() == 1 {
+                    return children.pop().expect("there is one child"); // X2
+                }
+                children.iter().map(Self::depth).max().unwrap_or(0)
+            }
+            Node::Not(inner) | Node::Exists(_, inner) => inner.depth,
+            Node::Test(_) => 0,
+            Node::TooDeep => Self::DEPTH_MAX,
+        };
+        if below < Self::DEPTH_MAX {
+            Self {
+                node,
+                depth: below + 1,
+            }
+        } else {
+            Self {
+                node: Node::TooDeep,
+                depth: Self::DEPTH_MAX,
+            } // X1
+        }
+    }
+}
+
+/// A field and what it must pass.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Test {
+    field: Field,
+    op: Op,
+}
+
+impl Test {
+    /// Pairs a field with an operator that fits it.
+    ///
+    /// # Errors
+    ///
+    /// [`Mismatch`] if it does not.
+    pub fn new(field: Field, op: Op) -> Result<Self, Mismatch> {
+        if op.fits(field.kind()) {
+            Ok(Self { field, op })
+        } else {
+            Err(Mismatch { field, op: op.name() })
+        }
+    }
+
+    /// The field.
+    #[must_use]
+    pub const fn field(&self) -> Field {
+        self.field
+    }
+
+    /// The operator and its operand.
+    #[must_use]
+    pub const fn op(&self) -> &Op {
+        &self.op
+    }
+}
+
+/// An operator was put on a field of a type that it cannot test.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("`{op}` cannot test {field}, which is {kind}", kind = field.kind().name())]
+pub struct Mismatch {
+    /// The field.
+    pub field: Field,
+    /// The operator's name in the text form.
+    pub op: &'static str,
+}
+
+/// What a field's value must pass. All are false on null but `IsNull`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Op {
+    /// The value is null. Any field but tags.
+    IsNull,
+    /// The boolean is this one.
+    Is(bool),
+    /// The value is in the set. Any field but booleans and tags.
+    In(Set),
+    /// There is a value and it is not in the set. (The complement of `In` holds on null too.)
+    NoneOf(Set),
+    /// The number, duration, time or text is on this side of the bound.
+    Compare(Side, Bound),
+    /// SQL `LIKE`: `%` is any text, `_` any one character, A-Z and a-z are equal, backslash is a plain character.
+    Like(Box<str>),
+    /// The text contains this one, letters compared by Unicode simple case folding.
+    Contains(Box<str>),
+    /// The text starts with this one, letters compared by Unicode simple case folding.
+    StartsWith(Box<str>),
+    /// The text ends with this one, letters compared by Unicode simple case folding.
+    EndsWith(Box<str>),
+    /// Every one of these is among the tags. True when there are none. Exact text.
+    HasAll(Sorted<Box<str>>),
+    /// One of these is among the tags. False when there are none. Exact text.
+    HasAny(Sorted<Box<str>>),
+    /// There are no tags.
+    IsEmpty,
+}
+
+impl Op {
+    /// The operator's name in the text form.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::IsNull => "is null",
+            Self::Is(_) => "=",
+            Self::In(_) => "in",
+            Self::NoneOf(_) => "none_of",
+            Self::Compare(side, _) => side.symbol(),
+            Self::Like(_) => "like",
+            Self::Contains(_) => "contains",
+            Self::StartsWith(_) => "starts_with",
+            Self::EndsWith(_) => "ends_with",
+            Self::HasAll(_) => "has_all",
+            Self::HasAny(_) => "has_any",
+            Self::IsEmpty => "is empty",
+        }
+    }
+
+    fn fits(&self, kind: Kind) -> bool {
+        match self {
+            Self::IsNull => kind != Kind::Tags,
+            Self::Is(_) => kind == Kind::Bool,
+            Self::In(set) | Self::NoneOf(set) => match (set, kind) {
+                (Set::Uuids(_), Kind::Uuid)
+                | (Set::Texts(_), Kind::Text)
+                | (Set::Ints(_), Kind::Int | Kind::Duration)
+                | (Set::Times(_), Kind::Time) => true,
+                (Set::Codes(codes), Kind::Code(words)) => {
+                    codes.iter().all(|&code| (code as usize) < words.len())
+                }
+                _ => false,
+            },
+            Self::Compare(_, bound) => matches!(
+                (bound, kind),
+                (Bound::Int(_), Kind::Int | Kind::Duration)
+                    | (Bound::Time(_), Kind::Time)
+                    | (Bound::Text(_), Kind::Text)
+            ),
+            Self::Like(_) | Self::Contains(_) | Self::StartsWith(_) | Self::EndsWith(_) => kind == Kind::Text,
+            Self::HasAll(_) | Self::HasAny(_) | Self::IsEmpty => kind == Kind::Tags,
+        }
+    }
+}
+
+/// On which side of a bound a value must be.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Side {
+    /// Below it.
+    Less,
+    /// Below it or equal.
+    AtMost,
+    /// Equal or above it.
+    AtLeast,
+    /// Above it.
+    Greater,
+}
+
+impl Side {
+    /// How it is written: `<`, `<=`, `>=`, `>`.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Less => "<",
+            Self::AtMost => "<=",
+            Self::AtLeast => ">=",
+            Self::Greater => ">",
+        }
+    }
+
+    /// Whether `ordering` (of value against bound) is on this side.
+    #[must_use]
+    #[inline]
+    pub const fn admits(self, ordering: std::cmp::Ordering) -> bool {
+        match self {
+            Self::Less => ordering.is_lt(),
+            Self::AtMost => ordering.is_le(),
+            Self::AtLeast => ordering.is_ge(),
+            Self::Greater => ordering.is_gt(),
+        }
+    }
+}
+
+/// What a value is compared with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Bound {
+    /// A number, or a duration in microseconds.
+    Int(i64),
+    /// Microseconds since 1970 UTC.
+    Time(i64),
+    /// A text, compared by its UTF-8 bytes.
+    Text(Box<str>),
+}
+
+/// Values to be one of. Order and repetition of what it was made from mean nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Set {
+    /// Uuids.
+    Uuids(Sorted<Uuid>),
+    /// Texts, compared exactly.
+    Texts(Sorted<Box<str>>),
+    /// Numbers, or durations in microseconds.
+    Ints(Sorted<i64>),
+    /// Microseconds since 1970 UTC.
+    Times(Sorted<i64>),
+    /// Indices in the vocabulary of the field.
+    Codes(Sorted<u8>),
+}
+
+impl Set {
+    /// How many different values there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Uuids(items) => items.len(),
+            Self::Texts(items) => items.len(),
+            Self::Ints(items) | Self::Times(items) => items.len(),
+            Self::Codes(items) => items.len(),
+        }
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// An empty set of the type that `kind` needs; `None` for booleans and tags, which are not tested by sets.
+    #[must_use]
+    pub fn empty(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Uuid => Some(Self::Uuids(Sorted::default())),
+            Kind::Text => Some(Self::Texts(Sorted::default())),
+            Kind::Int | Kind::Duration => Some(Self::Ints(Sorted::default())),
+            Kind::Time => Some(Self::Times(Sorted::default())),
+            Kind::Code(_) => Some(Self::Codes(Sorted::default())),
+            Kind::Bool | Kind::Tags => None,
+        }
+    }
+}
+
+/// A list in ascending order, each item once.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Sorted<T>(Box<[T]>);
+
+impl<T> Default for Sorted<T> {
+    fn default() -> Self {
+        Self(Box::default())
+    }
+}
+
+impl<T: Ord> From<Vec<T>> for Sorted<T> {
+    fn from(mut items: Vec<T>) -> Self {
+        items.sort_unstable();
+        items.dedup();
+        Self(items.into_boxed_slice())
+    }
+}
+
+impl<T: Ord> FromIterator<T> for Sorted<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        items.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl<T> std::ops::Deref for Sorted<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+/// How large a filter and its pages may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Nodes on the longest way down the tree. Default 32, at most [`Expr::DEPTH_MAX`].
+    pub depth: u8,
+    /// Nodes in the tree. Default 10,000.
+    pub nodes: usize,
+    /// Items in all the lists of a filter together. Default 100,000.
+    pub items: usize,
+    /// Bytes of one text operand, pattern or tag. Default 65,536.
+    pub operand: usize,
+    /// Bytes of a filter in the text form. Default 4 MiB.
+    pub source: usize,
+    /// `Exists` inside `Exists`; a related row's related rows multiply. Default 6.
+    pub relations: u8,
+    /// Rows of a page when none are named, and the most that may be named. Default 200.
+    pub page: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            depth: 32,
+            nodes: 10_000,
+            items: 100_000,
+            operand: 65_536,
+            source: 4 << 20,
+            relations: 6,
+            page: 200,
+        }
+    }
+}
+
+/// A tree that is no filter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// A field or relation of another kind of row stands where rows of this kind are tested.
+    #[error("{what} is not of a {expected}; reach it through `Exists` and a relation")]
+    Stranger {
+        /// The kind of row tested there.
+        expected: Entity,
+        /// The stranger.
+        what: Stranger,
+    },
+    /// More levels than [`Limits::depth`].
+    #[error("the filter is more than {limit} levels deep; flatten it or raise the limit `depth`")]
+    Depth {
+        /// The limit.
+        limit: u8,
+    },
+    /// More nodes than [`Limits::nodes`].
+    #[error("the filter has more than {limit} nodes; use a list operator or raise the limit `nodes`")]
+    Nodes {
+        /// The limit.
+        limit: usize,
+    },
+    /// More list items than [`Limits::items`].
+    #[error("the lists of the filter hold more than {limit} items; ask in parts or raise the limit `items`")]
+    Items {
+        /// The limit.
+        limit: usize,
+    },
+    /// A text longer than [`Limits::operand`].
+    #[error(
+        "a text of {bytes} bytes is longer than the {limit} allowed; shorten it or raise the limit `operand`"
+    )]
+    Operand {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// More relations inside one another than [`Limits::relations`].
+    #[error(
+        "the filter follows more than {limit} relations in a row; start nearer or raise the limit `relations`"
+    )]
+    Relations {
+        /// The limit.
+        limit: u8,
+    },
+}
+
+/// A field or relation, in [`Invalid::Stranger`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stranger {
+    /// A field.
+    Field(Field),
+    /// A relation.
+    Relation(Relation),
+}
+
+impl std::fmt::Display for Stranger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Field(field) => write!(f, "the field {field}"),
+            Self::Relation(relation) => write!(f, "the relation {relation}"),
+        }
+    }
+}
+
+impl Limits {
+    /// Checks that `expr` is a condition on rows of `entity`, within these limits.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] says what is not.
+    pub fn check(&self, entity: Entity, expr: &Expr) -> Result<(), Invalid> {
+        if expr.depth() > self.depth.min(Expr::DEPTH_MAX - 1) {
+            return Err(Invalid::Depth {
+                limit: self.depth.min(Expr::DEPTH_MAX - 1),
+            });
+        }
+        Count {
+            limits: self,
+            nodes: 0,
+            items: 0,
+        }
+        .visit(entity, expr, 0)
+    }
+}
+
+/// A walk that adds up. Its recursion is bounded by X1.
+struct Count<'a> {
+    limits: &'a Limits,
+    nodes: usize,
+    items: usize,
+}
+
+impl Count<'_> {
+    fn visit(&mut self, entity: Entity, expr: &Expr, relations: u8) -> Result<(), Invalid> {
+        self.nodes += 1;
+        if self.nodes > self.limits.nodes {
+            return Err(Invalid::Nodes {
+                limit: self.limits.nodes,
+            });
+        }
+        match expr.node() {
+            Node::And(children) | Node::Or(children) => children
+                .iter()
+                .try_for_each(|child| self.visit(entity, child, relations)),
+            Node::Not(inner) => self.visit(entity, inner, relations),
+            Node::Test(test) if test.field.entity() != entity => Err(Invalid::Stranger {
+                expected: entity,
+                what: Stranger::Field(test.field),
+            }),
+            Node::Test(test) => self.operand(&test.op),
+            Node::Exists(relation, _) if relation.source() != entity => Err(Invalid::Stranger {
+                expected: entity,
+                what: Stranger::Relation(*relation),
+            }),
+            Node::Exists(relation, inner) => {
+                if relations >= self.limits.relations {
+                    return Err(Invalid::Relations {
+                        limit: self.limits.relations,
+                    });
+                }
+                self.visit(relation.target(), inner, relations + 1)
+            }
+            Node::TooDeep => Err(Invalid::Depth {
+                limit: Expr::DEPTH_MAX - 1,
+            }),
+        }
+    }
+
+    fn operand(&mut self, op: &Op) -> Result<(), Invalid> {
+        match op {
+            Op::IsNull | Op::Is(_) | Op::IsEmpty | Op::Compare(_, Bound::Int(_) | Bound::Time(_)) => Ok(()),
+            Op::Compare(_, Bound::Text(text))
+            | Op::Like(text)
+            | Op::Contains(text)
+            | Op::StartsWith(text)
+            | Op::EndsWith(text) => self.text(text),
+            Op::In(Set::Texts(texts))
+            | Op::NoneOf(Set::Texts(texts))
+            | Op::HasAll(texts)
+            | Op::HasAny(texts) => {
+                self.count(texts.len())?;
+                texts.iter().try_for_each(|text| self.text(text))
+            }
+            Op::In(set) | Op::NoneOf(set) => self.count(set.len()),
+        }
+    }
+
+    fn count(&mut self, items: usize) -> Result<(), Invalid> {
+        self.items = self.items.saturating_add(items);
+        if self.items > self.limits.items {
+            return Err(Invalid::Items {
+                limit: self.limits.items,
+            });
+        }
+        Ok(())
+    }
+
+    fn text(&self, text: &str) -> Result<(), Invalid> {
+        if text.len() > self.limits.operand {
+            return Err(Invalid::Operand {
+                bytes: text.len(),
+                limit: self.limits.operand,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! Every recorded filter, count and paginate request, asked through the JSON form.
+
+#[path = "../filter_support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value as Json, json};
+use support::Tables;
+use tenfold::filter::{Entity, Field, Limits, Part, Query, Shape};
+
+fn folder() -> PathBuf {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+    std::env::var_os("TENFOLD_VECTORS")
+        .map_or_else(|| data.into(), PathBuf::from)
+        .join("filters")
+}
+
+fn read(name: &str) -> String {
+    let path = folder().join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What an endpoint answers to a body.
+struct Service {
+    tables: Tables,
+}
+
+/// An answer, in the words of the vectors.
+struct Reply {
+    status: u64,
+    location: Json,
+    ids: Vec<String>,
+    count: u64,
+    pages: u64,
+    page: u64,
+    limit: u64,
+}
+
+impl Reply {
+    fn refused(status: u64, location: Json) -> Self {
+        Self {
+            status,
+            location,
+            ids: Vec::new(),
+            count: 0,
+            pages: 0,
+            page: 0,
+            limit: 0,
+        }
+    }
+}
+
+impl Service {
+    fn ask(&self, endpoint: &str, pool: Option<&str>, body: &Json) -> Reply {
+        let limits = Limits::default();
+        let (rows, shape) = endpoint
+            .trim_start_matches('/')
+            .rsplit_once('/')
+            .expect("an endpoint has two parts");
+        let shape = match shape {
+            "filter" => Shape::Filter,
+            "paginate" => Shape::Paginate,
+            "count" => Shape::Count,
+            other => panic!("unknown endpoint {other}"),
+        };
+        let query = match (rows, pool) {
+            ("flows", None) => Query::from_json(Entity::Flow, shape, body, &limits),
+            ("deployments", None) => Query::from_json(Entity::Deployment, shape, body, &limits),
+            ("flow_runs", None) => Query::from_json(Entity::Run, shape, body, &limits),
+            ("task_runs", None) => Query::from_json(Entity::TaskRun, shape, body, &limits),
+            ("work_pools", None) => Query::from_json(Entity::Pool, shape, body, &limits),
+            ("work_queues", None) => Query::from_json(Entity::Queue, shape, body, &limits),
+            (_, Some(pool)) => Query::of_pool_from_json(pool, shape, body, &limits),
+            (other, None) => panic!("unknown endpoint {other}"),
+        };
+        let query = match query {
+            Ok(query) => query,
+            Err(refusal) => {
+                let location = refusal.location.parts().iter().map(|part| match part {
+                    Part::Key(key) => json!(key),
+                    Part::Index(index) => json!(index),
+                });
+                return Reply::refused(422, location.collect());
+            }
+        };
+        let pools = 0..self.tables.count(Entity::Pool);
+        if let Some(name) = pool
+            && !pools
+                .into_iter()
+                .any(|row| *self.tables.cell(Field::PoolName, row) == support::Cell::Text(name.into()))
+        {
+            return Reply::refused(404, Json::Null);
+        }
+        let answer = query.run(&self.tables, 0..self.tables.count(query.entity()));
+        let id = |&row| {
+            self.tables
+                .uuid(query.entity().id(), row)
+                .expect("every row has an id")
+                .to_string()
+        };
+        let page = match query.start() {
+            tenfold::filter::Start::Page(page) => page,
+            tenfold::filter::Start::Offset(_) => 0,
+        };
+        Reply {
+            status: 200,
+            location: Json::Null,
+            ids: answer.rows.iter().map(id).collect(),
+            count: answer.count,
+            pages: answer.pages,
+            page,
+            limit: u64::from(query.limit()),
+        }
+    }
+}
+
+/// What differs between a recorded answer and ours; nothing if they agree.
+fn difference(recorded: &Json, reply: &Reply) -> Option<String> {
+    if recorded["status"] != reply.status {
+        return Some(format!(
+            "status {} for {} (at {})",
+            reply.status, recorded["status"], reply.location
+        ));
+    }
+    if recorded["status"] != 200 {
+        let agrees = recorded["loc"].is_null() || recorded["loc"] == reply.location;
+        return (!agrees).then(|| format!("fault at {} for {}", reply.location, recorded["loc"]));
+    }
+    for (key, ours) in [
+        ("count", reply.count),
+        ("pages", reply.pages),
+        ("page", reply.page),
+        ("limit", reply.limit),
+    ] {
+        if let Some(theirs) = recorded.get(key)
+            && *theirs != ours
+        {
+            return Some(format!("{key} {ours} for {theirs}"));
+        }
+    }
+    let theirs: Vec<&str> = recorded
+        .get("ids")?
+        .as_array()?
+        .iter()
+        .filter_map(Json::as_str)
+        .collect();
+    if theirs.len() != reply.ids.len() {
+        return Some(format!("{} rows for {}", reply.ids.len(), theirs.len()));
+    }
+    let groups: Vec<usize> = match recorded.get("groups").and_then(Json::as_array) {
+        Some(groups) => groups
+            .iter()
+            .filter_map(Json::as_u64)
+            .map(|size| size as usize)
+            .collect(),
+        None => vec![1; theirs.len()],
+    };
+    let mut from = 0;
+    for size in groups {
+        let mut ours: Vec<&str> = reply.ids[from..from + size].iter().map(String::as_str).collect();
+        let mut theirs = theirs[from..from + size].to_vec();
+        ours.sort_unstable();
+        theirs.sort_unstable();
+        if ours != theirs {
+            return Some(format!("rows {from} and on: {ours:?} for {theirs:?}"));
+        }
+        from += size;
+    }
+    (from != theirs.len()).then(|| "groups that do not add up".to_owned())
+}
+
+#[test]
+fn f2_the_json_form_agrees_with_every_vector() {
+    let service = Service {
+        tables: Tables::load(&serde_json::from_str(&read("dataset.json")).unwrap()),
+    };
+    let mut totals: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+    let mut differences = Vec::new();
+    for line in read("queries.jsonl").lines() {
+        let recorded: Json = serde_json::from_str(line).unwrap();
+        let endpoint = recorded["endpoint"].as_str().unwrap();
+        let pool = recorded["path"]["work_pool_name"].as_str();
+        let reply = service.ask(endpoint, pool, &recorded["body"]);
+        let total = totals.entry(endpoint.to_owned()).or_default();
+        match difference(&recorded, &reply) {
+            None => total.0 += 1,
+            Some(text) => {
+                total.1 += 1;
+                differences.push(format!(
+                    "{} {endpoint} {}: {text}",
+                    recorded["n"], recorded["body"]
+                ));
+            }
+        }
+    }
+    let mut table = format!("{:<45} {:>6} {:>8}\n", "endpoint", "agreed", "differed");
+    for (endpoint, (agreed, differed)) in &totals {
+        table += &format!("{endpoint:<45} {agreed:>6} {differed:>8}\n");
+    }
+    let agreed: u32 = totals.values().map(|total| total.0).sum();
+    table += &format!("{:<45} {agreed:>6} {:>8}\n", "all", differences.len());
+    // Written directly, because `println!` is swallowed when a test passes.
+    std::io::Write::write_all(&mut std::io::stdout().lock(), format!("\n{table}").as_bytes()).unwrap();
+    assert!(differences.is_empty(), "\n{}", differences.join("\n"));
+    assert!(agreed > 0, "no vectors were found");
+}
