@@ -213,7 +213,9 @@ impl DaySets {
                     "4" => 3,
                     "5" => 4,
                     _ => {
-                        return Err(nth.refuse(&WEEKDAY, "only the 1st to 5th weekday can be named after `#`"));
+                        return Err(
+                            nth.refuse(&WEEKDAY, "only the 1st to 5th weekday can be named after `#`")
+                        );
                     }
                 };
                 self.nth[k] |= 1 << (day % 7);

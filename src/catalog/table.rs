@@ -1,0 +1,243 @@
+//! Rows under dense numbers, and views of them that stand still.
+//!
+//! A table is copy-on-write in two levels: a root of nodes, a node of chunks, a chunk of rows. Taking a [`View`]
+//! copies the root alone (one shared pointer for every 4,096 rows), so a reader holds the engine's lock for
+//! microseconds however long it then reads. A change copies the node and the chunk it touches, and only when some
+//! view still shares them. The measurements behind this are in the design document, decision (c).
+
+use std::sync::Arc;
+
+/// Rows in a chunk: what a change copies while a view is out.
+const CHUNK: usize = 64;
+/// Chunks in a node.
+const NODE: usize = 64;
+
+type Chunk<T> = Vec<Option<T>>;
+
+/// # Invariants
+///
+/// * **I1** every row below `rows` lies in a chunk; `chunk[row % 64]` of a full chunk always exists;
+/// * **I2** `free` holds exactly the empty rows below `rows`, each once;
+/// * **I3** `live` is the number of rows that hold something.
+#[derive(Clone, Debug)]
+pub(crate) struct Table<T> {
+    root: Vec<Arc<Vec<Arc<Chunk<T>>>>>,
+    rows: u32,
+    free: Vec<u32>,
+    live: usize,
+}
+
+/// The rows of a table as they were when the view was taken. Costs memory only for what changes meanwhile.
+#[derive(Clone, Debug)]
+pub(crate) struct View<T> {
+    root: Vec<Arc<Vec<Arc<Chunk<T>>>>>,
+    rows: u32,
+    live: usize,
+}
+
+fn split(row: u32) -> (usize, usize, usize) {
+    let row = row as usize;
+    (row / (CHUNK * NODE), row / CHUNK % NODE, row % CHUNK)
+}
+
+fn get<T>(root: &[Arc<Vec<Arc<Chunk<T>>>>], row: u32) -> Option<&T> {
+    let (node, chunk, index) = split(row);
+    root.get(node)?.get(chunk)?.get(index)?.as_ref()
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self {
+            root: Vec::new(),
+            rows: 0,
+            free: Vec::new(),
+            live: 0,
+        }
+    }
+}
+
+impl<T: Clone> Table<T> {
+    /// How many rows hold something.
+    pub(crate) fn len(&self) -> usize {
+        self.live
+    }
+
+    pub(crate) fn get(&self, row: u32) -> Option<&T> {
+        get(&self.root, row)
+    }
+
+    pub(crate) fn get_mut(&mut self, row: u32) -> Option<&mut T> {
+        self.place(row)?.as_mut()
+    }
+
+    /// The row that the next [`insert`](Self::insert) uses.
+    pub(crate) fn next_row(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.rows)
+    }
+
+    /// Puts `value` into a free row and returns its number.
+    ///
+    /// # Panics
+    ///
+    /// When 2^32 - 1 rows are in use; every table has a cap far below.
+    pub(crate) fn insert(&mut self, value: T) -> u32 {
+        let row = self.free.pop().unwrap_or_else(|| self.grow());
+        *self.place(row).expect("a free row lies inside the table (I2)") = Some(value);
+        self.live += 1;
+        row
+    }
+
+    /// Puts `value` into row `row`, which must be free; rows up to it become free rows.
+    pub(crate) fn insert_at(&mut self, row: u32, value: T) {
+        while self.rows <= row {
+            let grown = self.grow();
+            self.free.push(grown);
+        }
+        let at = self
+            .free
+            .iter()
+            .rposition(|&free| free == row)
+            .expect("the caller found the row free");
+        self.free.swap_remove(at);
+        *self.place(row).expect("a free row lies inside the table (I2)") = Some(value);
+        self.live += 1;
+    }
+
+    pub(crate) fn remove(&mut self, row: u32) -> Option<T> {
+        let value = self.place(row)?.take()?;
+        self.free.push(row);
+        self.live -= 1;
+        Some(value)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        (0..self.rows).filter_map(|row| Some((row, self.get(row)?)))
+    }
+
+    pub(crate) fn view(&self) -> View<T> {
+        View {
+            root: self.root.clone(),
+            rows: self.rows,
+            live: self.live,
+        }
+    }
+
+    fn grow(&mut self) -> u32 {
+        let row = self.rows;
+        let (node, chunk, _) = split(row);
+        if node == self.root.len() {
+            self.root.push(Arc::default());
+        }
+        let chunks = Arc::make_mut(&mut self.root[node]);
+        if chunk == chunks.len() {
+            chunks.push(Arc::default());
+        }
+        Arc::make_mut(&mut chunks[chunk]).push(None);
+        self.rows = row
+            .checked_add(1)
+            .expect("every table is capped far below 2^32 rows");
+        row
+    }
+
+    fn place(&mut self, row: u32) -> Option<&mut Option<T>> {
+        let (node, chunk, index) = split(row);
+        let chunks = Arc::make_mut(self.root.get_mut(node)?);
+        Arc::make_mut(chunks.get_mut(chunk)?).get_mut(index)
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn check(&self) {
+        let mut empty: Vec<u32> = (0..self.rows).filter(|&row| self.get(row).is_none()).collect();
+        let mut free = self.free.clone();
+        empty.sort_unstable();
+        free.sort_unstable();
+        assert_eq!(empty, free, "I2 broken");
+        assert_eq!(self.live, self.rows as usize - empty.len(), "I3 broken");
+    }
+}
+
+impl<T> View<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.live
+    }
+
+    pub(crate) fn get(&self, row: u32) -> Option<&T> {
+        get(&self.root, row)
+    }
+
+    /// The numbers of the rows that hold something, ascending.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.rows).filter(|&row| self.get(row).is_some())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        (0..self.rows).filter_map(|row| Some((row, self.get(row)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Insert(u16),
+        Remove(u8),
+        Change(u8, u16),
+        View,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => any::<u16>().prop_map(Op::Insert),
+            2 => any::<u8>().prop_map(Op::Remove),
+            3 => (any::<u8>(), any::<u16>()).prop_map(|(row, value)| Op::Change(row, value)),
+            1 => Just(Op::View),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn f5_a_view_stands_still_while_the_table_changes(ops in prop::collection::vec(op(), 1..400)) {
+            let mut table = Table::default();
+            let mut model: BTreeMap<u32, u16> = BTreeMap::new();
+            let mut views = Vec::new();
+            for op in ops {
+                match op {
+                    Op::Insert(value) => {
+                        let row = table.insert(value);
+                        prop_assert!(model.insert(row, value).is_none());
+                    }
+                    Op::Remove(row) => prop_assert_eq!(table.remove(row.into()), model.remove(&row.into())),
+                    Op::Change(row, value) => {
+                        if let Some(held) = table.get_mut(row.into()) {
+                            *held = value;
+                            model.insert(row.into(), value);
+                        }
+                    }
+                    Op::View => views.push((table.view(), model.clone())),
+                }
+                table.check();
+            }
+            views.push((table.view(), model));
+            for (view, model) in views {
+                let seen: BTreeMap<u32, u16> = view.iter().map(|(row, value)| (row, *value)).collect();
+                prop_assert_eq!(view.len(), model.len());
+                prop_assert_eq!(seen, model);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_can_be_filled_by_its_number() {
+        let mut table = Table::default();
+        table.insert_at(5, 'x');
+        table.check();
+        assert_eq!(table.get(5), Some(&'x'));
+        assert_eq!(table.len(), 1);
+        let rows: Vec<u32> = (0..5).map(|_| table.insert('y')).collect();
+        assert_eq!(rows, [4, 3, 2, 1, 0]);
+    }
+}

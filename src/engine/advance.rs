@@ -1,0 +1,148 @@
+//! Making due what is due: the only place where time moves a run.
+//!
+//! Events of both clocks are taken in the order of their instants, a monotonic instant standing at the wall instant
+//! that lies as far from now. Each happens *at its own instant*, not at the moment somebody looked; so the order of
+//! runs never depends on when the engine was called.
+
+use std::time::Duration;
+
+use super::core::{Core, MonoEvent, WallEvent, Work};
+use super::plan::Missed;
+use crate::catalog::When;
+use crate::model::{Place, StateType, Text};
+
+impl Core {
+    /// Makes due everything up to engine time.
+    pub(crate) fn make_due(&mut self) {
+        if !self.anything_due() {
+            return;
+        }
+        let mut missed = Missed::default();
+        // The wall instant of a monotonic one, seen from now.
+        let offset = self.wall.saturating_sub(self.mono);
+        loop {
+            let run = self
+                .due
+                .first()
+                .map(|first| first.0)
+                .filter(|&at| at <= self.wall);
+            let wall = self.wall_timers.deadline().filter(|&at| at <= self.wall);
+            let mono = self
+                .mono_timers
+                .deadline()
+                .filter(|&at| at <= self.mono)
+                .map(|at| at.saturating_add(offset));
+            let first = [run, wall, mono].into_iter().flatten().min();
+            let Some(at) = first else { break };
+            if mono == Some(at) {
+                let (_, event) = self.mono_timers.pop().expect("its deadline was seen");
+                self.mono_event(event, at);
+            } else if run == Some(at) {
+                self.run_due(&mut missed);
+            } else {
+                let (_, WallEvent::Plan { deployment, schedule }) =
+                    self.wall_timers.pop().expect("its deadline was seen");
+                self.plan(deployment, schedule);
+            }
+        }
+        self.settle_missed(missed);
+        self.prune();
+    }
+
+    fn anything_due(&self) -> bool {
+        self.due.first().is_some_and(|first| first.0 <= self.wall)
+            || self.wall_timers.deadline().is_some_and(|at| at <= self.wall)
+            || self.mono_timers.deadline().is_some_and(|at| at <= self.mono)
+    }
+
+    /// How long until something becomes due; none when nothing will.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let wall = [self.due.first().map(|first| first.0), self.wall_timers.deadline()];
+        let wall = wall
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_sub(self.wall));
+        let mono = self.mono_timers.deadline().map(|at| at.saturating_sub(self.mono));
+        let micros = [wall, mono].into_iter().flatten().min()?;
+        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+    }
+
+    fn run_due(&mut self, missed: &mut Missed) {
+        let (_, queue) = *self.due.first().expect("its instant was seen");
+        let (due, _, row) = *self.queues[queue as usize]
+            .later
+            .first()
+            .expect("a queue in `due` has scheduled runs");
+        self.leave_later(row);
+        if self.run(row).body.auto_scheduled && self.run(row).run_count == 0 {
+            self.occurrence_due(row, due, missed);
+        } else {
+            self.enter_line(row);
+            self.changed();
+        }
+    }
+
+    fn mono_event(&mut self, event: MonoEvent, at: i64) {
+        match event {
+            MonoEvent::Retry { row } => {
+                self.forget_retry(row);
+                // A retry stands in line by the instant it was due, behind what was accepted before.
+                let seq = self.next_seq();
+                let run = self.run_mut(row);
+                run.due = at;
+                run.seq = seq;
+                run.next_start = When::at(at);
+                self.enter_line(row);
+                self.changed();
+            }
+            MonoEvent::Timeout { row } => self.timed_out(row, at),
+        }
+    }
+
+    /// The attempt of a claimed run is over its time.
+    fn timed_out(&mut self, row: u32, at: i64) {
+        let Work::Claimed(held) = &mut self.work[row as usize] else {
+            unreachable!("the timer of an attempt is cancelled when the attempt ends")
+        };
+        held.timer = None;
+        held.timed_out = true;
+        if let Some(signal) = &held.signal {
+            self.effects
+                .stops
+                .push((signal.clone(), super::signal::StopReason::TimedOut));
+        }
+        if held.supervised {
+            // The worker ends the handler and reports; until then the attempt holds its slots.
+            return;
+        }
+        self.end_attempt(row, super::finish::Ending::timed_out(), at);
+    }
+
+    /// Puts a run whose attempt failed among those that wait for their retry.
+    pub(crate) fn retry_later(&mut self, row: u32, delay: Duration, at: i64) {
+        let delay = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
+        // The attempt may have ended before now; its delay counts from its end.
+        let late = self.wall.saturating_sub(at);
+        let timer = self.mono_timers.insert(
+            self.mono.saturating_sub(late).saturating_add(delay),
+            MonoEvent::Retry { row },
+        );
+        self.enter(row, StateType::Scheduled, Text::of("AwaitingRetry"), None, at);
+        let seq = self.next_seq();
+        let run = self.run_mut(row);
+        run.place = Place::Scheduled;
+        run.due = at.saturating_add(delay);
+        run.seq = seq;
+        run.next_start = When::at(run.due);
+        let (queue, entry) = (
+            run.queue.expect("every run of the engine has a queue"),
+            (run.due, run.seq, row),
+        );
+        self.queues[queue as usize].retrying.insert(entry);
+        self.scheduled_total += 1;
+        self.set_work(row, Work::Retry(timer));
+        self.totals.retried += 1;
+        self.effects.ring = true;
+    }
+}

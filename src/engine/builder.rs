@@ -1,0 +1,286 @@
+//! Settings of an engine, their defaults and their bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::Error;
+use super::plan::CatchUp;
+use super::submit::MAX_SPAN;
+use super::{Engine, core::Core};
+use crate::clock::{Clock, SystemClock};
+
+/// Every bound of an engine, in the engine's own units.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Settings {
+    pub(crate) limit: Option<u32>,
+    pub(crate) waiting_runs: usize,
+    pub(crate) scheduled_runs: usize,
+    pub(crate) finished_runs: usize,
+    /// Microseconds, as are the other spans.
+    pub(crate) finished_age: i64,
+    pub(crate) deployments: usize,
+    pub(crate) queues: usize,
+    pub(crate) schedules: usize,
+    pub(crate) planned_least: usize,
+    pub(crate) planned_most: usize,
+    pub(crate) planned_span_least: i64,
+    pub(crate) planned_span_most: i64,
+    pub(crate) late_after: i64,
+    #[serde(with = "catch_up")]
+    pub(crate) catch_up: CatchUp,
+}
+
+mod catch_up {
+    use super::{CatchUp, Duration};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Form {
+        Skip,
+        Latest(u64),
+        All(usize),
+    }
+
+    pub(super) fn serialize<S: Serializer>(policy: &CatchUp, serializer: S) -> Result<S::Ok, S::Error> {
+        match policy {
+            CatchUp::Skip => Form::Skip,
+            CatchUp::Latest(window) => Form::Latest(window.as_micros().try_into().unwrap_or(u64::MAX)),
+            CatchUp::All(most) => Form::All(*most),
+        }
+        .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CatchUp, D::Error> {
+        Ok(match Form::deserialize(deserializer)? {
+            Form::Skip => CatchUp::Skip,
+            Form::Latest(window) => CatchUp::Latest(Duration::from_micros(window)),
+            Form::All(most) => CatchUp::All(most),
+        })
+    }
+}
+
+const SECOND: i64 = 1_000_000;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limit: None,
+            waiting_runs: 100_000,
+            scheduled_runs: 1_000_000,
+            finished_runs: 100_000,
+            finished_age: 24 * 3600 * SECOND,
+            deployments: 1_000_000,
+            queues: 10_000,
+            schedules: 100,
+            planned_least: 3,
+            planned_most: 100,
+            planned_span_least: 3600 * SECOND,
+            planned_span_most: 100 * 86_400 * SECOND,
+            late_after: 15 * SECOND,
+            catch_up: CatchUp::Latest(Duration::from_secs(600)),
+        }
+    }
+}
+
+impl Settings {
+    /// How far back a missed occurrence may still run. Under `All` it is a day: further back the count decides nothing.
+    pub(crate) fn catch_up_window(&self) -> i64 {
+        match self.catch_up {
+            CatchUp::Skip => self.late_after,
+            CatchUp::Latest(window) => micros(window).max(self.late_after),
+            CatchUp::All(_) => 86_400 * SECOND,
+        }
+    }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Settings of a new engine; [`build`](Self::build) checks them and makes it.
+///
+/// | setting | default | what it bounds |
+/// |---|---|---|
+/// | [`limit`](Self::limit) | none | runs claimed at once, in the whole engine |
+/// | [`waiting_runs`](Self::waiting_runs) | 100,000 | runs that are due and wait |
+/// | [`scheduled_runs`](Self::scheduled_runs) | 1,000,000 | runs that are not due yet, retries included |
+/// | [`finished_runs`](Self::finished_runs) | 100,000 | records of runs that have ended, the oldest go first |
+/// | [`finished_age`](Self::finished_age) | 24 hours | their age |
+/// | [`deployments`](Self::deployments) | 1,000,000 | deployments |
+/// | [`queues`](Self::queues) | 10,000 | work queues, in all pools |
+/// | [`schedules`](Self::schedules) | 100 | schedules of one deployment |
+/// | [`planned_runs`](Self::planned_runs) | 3 to 100 | runs planned ahead for one schedule |
+/// | [`planned_span`](Self::planned_span) | 1 hour to 100 days | how far ahead they are planned |
+/// | [`late_after`](Self::late_after) | 15 seconds | after that, an occurrence first seen is missed |
+/// | [`catch_up`](Self::catch_up) | the latest, within 10 minutes | which missed occurrences still run |
+///
+/// Fixed: 500 runs in a batch, 524,288 bytes of parameters in a run, 100 tags, 1,000 bytes in a name, tag or key, 10,000
+/// retries, 100 years for any span.
+#[derive(Debug)]
+#[must_use]
+pub struct EngineBuilder {
+    settings: Settings,
+    clock: Option<Arc<dyn Clock>>,
+    seed: Option<u64>,
+}
+
+impl EngineBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            settings: Settings::default(),
+            clock: None,
+            seed: None,
+        }
+    }
+
+    /// Most runs claimed at once, in the whole engine. 0 lets nothing start. Default: unlimited.
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.settings.limit = Some(limit);
+        self
+    }
+
+    /// Most runs that are due and wait, ready or blocked. Default: 100,000.
+    pub fn waiting_runs(mut self, most: usize) -> Self {
+        self.settings.waiting_runs = most;
+        self
+    }
+
+    /// Most runs that are not due yet. Default: 1,000,000.
+    pub fn scheduled_runs(mut self, most: usize) -> Self {
+        self.settings.scheduled_runs = most;
+        self
+    }
+
+    /// Most records of ended runs; the oldest go first. Default: 100,000.
+    pub fn finished_runs(mut self, most: usize) -> Self {
+        self.settings.finished_runs = most;
+        self
+    }
+
+    /// How long the record of an ended run is kept. Default: 24 hours.
+    pub fn finished_age(mut self, most: Duration) -> Self {
+        self.settings.finished_age = micros(most);
+        self
+    }
+
+    /// Most deployments. Default: 1,000,000.
+    pub fn deployments(mut self, most: usize) -> Self {
+        self.settings.deployments = most;
+        self
+    }
+
+    /// Most work queues in all pools. Default: 10,000.
+    pub fn queues(mut self, most: usize) -> Self {
+        self.settings.queues = most;
+        self
+    }
+
+    /// Most schedules of one deployment. Default: 100.
+    pub fn schedules(mut self, most: usize) -> Self {
+        self.settings.schedules = most;
+        self
+    }
+
+    /// How many runs are planned ahead for one schedule, at least and at most. Default: 3 and 100.
+    pub fn planned_runs(mut self, least: usize, most: usize) -> Self {
+        self.settings.planned_least = least;
+        self.settings.planned_most = most;
+        self
+    }
+
+    /// How far ahead a schedule is planned, at least and at most. Default: an hour and 100 days.
+    pub fn planned_span(mut self, least: Duration, most: Duration) -> Self {
+        self.settings.planned_span_least = micros(least);
+        self.settings.planned_span_most = micros(most);
+        self
+    }
+
+    /// An occurrence that the engine first makes due more than this after its instant is missed. Default: 15 seconds.
+    pub fn late_after(mut self, span: Duration) -> Self {
+        self.settings.late_after = micros(span);
+        self
+    }
+
+    /// Which missed occurrences of a schedule still run. Default: the latest, within ten minutes.
+    pub fn catch_up(mut self, policy: CatchUp) -> Self {
+        self.settings.catch_up = policy;
+        self
+    }
+
+    /// Where time comes from. Default: the machine's clocks.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Seed of ids and names. The same seed, clock readings and calls give the same history. Default: a random one.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Makes the engine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] when a setting is out of its bounds or two do not fit together.
+    pub fn build(self) -> Result<Engine, Error> {
+        let (settings, clock, seed) = self.checked()?;
+        let now = clock.now();
+        Ok(Engine::of(Core::new(settings, seed, now), clock))
+    }
+
+    pub(crate) fn checked(self) -> Result<(Settings, Arc<dyn Clock>, u64), Error> {
+        let settings = &self.settings;
+        let refuse = |setting, value: String, rule| Err(Error::Setting { setting, value, rule });
+        if settings.planned_least > settings.planned_most || settings.planned_most == 0 {
+            let value = format!("{} to {}", settings.planned_least, settings.planned_most);
+            return refuse(
+                "planned_runs",
+                value,
+                "give a least that is not above the most, and a most of 1 or more",
+            );
+        }
+        if settings.planned_span_least > settings.planned_span_most {
+            let value = format!(
+                "{} to {} microseconds",
+                settings.planned_span_least, settings.planned_span_most
+            );
+            return refuse("planned_span", value, "give a least that is not above the most");
+        }
+        let spans = [
+            ("finished_age", settings.finished_age),
+            ("planned_span", settings.planned_span_most),
+            ("late_after", settings.late_after),
+            ("catch_up", settings.catch_up_window()),
+        ];
+        if let Some((setting, span)) = spans.into_iter().find(|(_, span)| *span > micros(MAX_SPAN)) {
+            return refuse(setting, format!("{span} microseconds"), "give at most 100 years");
+        }
+        let counts = [
+            ("waiting_runs", settings.waiting_runs),
+            ("scheduled_runs", settings.scheduled_runs),
+            ("finished_runs", settings.finished_runs),
+            ("deployments", settings.deployments),
+            ("queues", settings.queues),
+            ("planned_runs", settings.planned_most),
+        ];
+        if let Some((setting, count)) = counts.into_iter().find(|(_, count)| *count > MAX_ROWS) {
+            return refuse(setting, count.to_string(), "give at most 1,000,000,000");
+        }
+        if settings.queues == 0 {
+            return refuse(
+                "queues",
+                "0".to_owned(),
+                "give 1 or more: every engine has the queue `default`",
+            );
+        }
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let seed = self.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+        Ok((self.settings, clock, seed))
+    }
+}
+
+/// Row numbers have 32 bits; the caps together stay below.
+const MAX_ROWS: usize = 1_000_000_000;

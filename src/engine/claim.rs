@@ -1,0 +1,469 @@
+//! "What runs next": a run and all its slots in one step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::{Core, Held, MonoEvent, Work};
+use super::error::{Empty, Error};
+use super::ready::Head;
+use super::signal::{StopReason, StopSignal};
+use crate::catalog::{When, instant};
+use crate::ids::{DeploymentId, RunId};
+use crate::model::{Object, Place, StateType, Text};
+use crate::priority::Priority;
+
+/// Where a claim looks: every pool, some pools, or some queues of them.
+///
+/// ```
+/// use tenfold::Scope;
+///
+/// let everything = Scope::all();
+/// let two = Scope::pool("gpu").and_queue("cpu", "urgent");
+/// # let _ = (everything, two);
+/// ```
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[must_use]
+pub struct Scope {
+    /// Empty means every pool. A pool without queues means all its queues.
+    parts: Vec<(Text, Vec<Text>)>,
+}
+
+impl Scope {
+    /// Every queue of every pool, those made later too.
+    pub const fn all() -> Self {
+        Self { parts: Vec::new() }
+    }
+
+    /// Every queue of one pool.
+    pub fn pool(pool: impl Into<Text>) -> Self {
+        Self::all().and_pool(pool)
+    }
+
+    /// One queue of one pool.
+    pub fn queue(pool: impl Into<Text>, queue: impl Into<Text>) -> Self {
+        Self::all().and_queue(pool, queue)
+    }
+
+    /// Adds every queue of a pool.
+    pub fn and_pool(mut self, pool: impl Into<Text>) -> Self {
+        let pool = pool.into();
+        self.parts.retain(|(name, _)| *name != pool);
+        self.parts.push((pool, Vec::new()));
+        self
+    }
+
+    /// Adds one queue of a pool. Adds nothing when the whole pool is in already.
+    pub fn and_queue(mut self, pool: impl Into<Text>, queue: impl Into<Text>) -> Self {
+        let (pool, queue) = (pool.into(), queue.into());
+        match self.parts.iter_mut().find(|(name, _)| *name == pool) {
+            Some((_, queues)) if queues.is_empty() => {}
+            Some((_, queues)) => {
+                if !queues.contains(&queue) {
+                    queues.push(queue);
+                }
+            }
+            None => self.parts.push((pool, vec![queue])),
+        }
+        self
+    }
+}
+
+/// The right to execute one attempt of one run.
+///
+/// It is plain data: dropping it gives nothing back. Whoever holds it ends the attempt with
+/// [`Engine::complete`](crate::Engine::complete), or gives it up before its start with
+/// [`Engine::give_back`](crate::Engine::give_back).
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub(crate) run: RunId,
+    pub(crate) attempt: u32,
+    pub(crate) token: u64,
+    pub(crate) name: Text,
+    pub(crate) flow: Text,
+    pub(crate) deployment: Option<DeploymentId>,
+    pub(crate) priority: Priority,
+    pub(crate) parameters: Arc<Object>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) signal: Arc<StopSignal>,
+}
+
+impl Claim {
+    /// The run.
+    #[must_use]
+    pub const fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// Which attempt of the run this is, from 1.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The fencing token: greater than that of every earlier claim of the engine.
+    #[must_use]
+    pub const fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// What people call the run.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of the flow to execute.
+    #[must_use]
+    pub fn flow(&self) -> &str {
+        &self.flow
+    }
+
+    /// The deployment it was made from.
+    #[must_use]
+    pub const fn deployment(&self) -> Option<DeploymentId> {
+        self.deployment
+    }
+
+    /// Its level.
+    #[must_use]
+    pub const fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// What to work on.
+    #[must_use]
+    pub fn parameters(&self) -> &Object {
+        &self.parameters
+    }
+
+    /// Longest time of the attempt, counted from its start.
+    #[must_use]
+    pub const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Why the attempt should stop, once somebody has asked for it.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.signal.reason()
+    }
+}
+
+/// How a claim is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    /// The worker reports the end of the attempt whatever happens, so a timeout asks and waits.
+    pub(crate) supervised: bool,
+    /// The attempt starts with the claim.
+    pub(crate) begin: bool,
+}
+
+impl Core {
+    /// The rows of a scope: pools with their queues in order of importance.
+    pub(crate) fn scope_rows(&self, scope: &Scope) -> Result<Vec<(u32, Vec<u32>)>, Error> {
+        let mut rows = Vec::with_capacity(scope.parts.len());
+        for (pool, queues) in &scope.parts {
+            let pool_row = self.pool_row(pool)?;
+            let all = &self
+                .catalog
+                .pools
+                .get(pool_row)
+                .expect("names lead to rows")
+                .queues;
+            if queues.is_empty() {
+                rows.push((pool_row, all.clone()));
+                continue;
+            }
+            let wanted = queues
+                .iter()
+                .map(|queue| self.queue_row(pool, queue))
+                .collect::<Result<Vec<u32>, Error>>()?;
+            rows.push((
+                pool_row,
+                all.iter()
+                    .copied()
+                    .filter(|queue| wanted.contains(queue))
+                    .collect(),
+            ));
+        }
+        Ok(rows)
+    }
+
+    /// Hands out the first startable run of the scope.
+    pub(crate) fn claim(&mut self, scope: &Scope, terms: Terms) -> Result<Result<Claim, Empty>, Error> {
+        if scope.parts.is_empty() {
+            let mut best = None;
+            let mut empty = Empty::Nothing;
+            for index in 0..self.pool_order.len() {
+                let pool = self.pool_order[index];
+                // The row is shared; holding it lets the engine change while its queues are walked.
+                let row = self
+                    .catalog
+                    .pools
+                    .get(pool)
+                    .expect("pools in order exist")
+                    .clone();
+                self.best_of(pool, &row.queues, &mut best, &mut empty);
+            }
+            return Ok(self.hand_out(best, empty, terms));
+        }
+        let rows = self.scope_rows(scope)?;
+        let (mut best, mut empty) = (None, Empty::Nothing);
+        for (pool, queues) in &rows {
+            self.best_of(*pool, queues, &mut best, &mut empty);
+        }
+        Ok(self.hand_out(best, empty, terms))
+    }
+
+    /// Improves `best` by the first of these queues that has a startable run, or `empty` by why there is none.
+    fn best_of(&mut self, pool: u32, queues: &[u32], best: &mut Option<(Head, u32)>, empty: &mut Empty) {
+        let data = &self.catalog.pools.get(pool).expect("pools in order exist").data;
+        let (paused, limit) = (data.is_paused, data.concurrency_limit);
+        let pool_full =
+            self.engine_full() || limit.is_some_and(|limit| self.pools[pool as usize].held >= limit);
+        for &queue in queues {
+            let work = &self.queues[queue as usize];
+            if work.waiting == 0 {
+                let next = [&work.later, &work.retrying]
+                    .into_iter()
+                    .filter_map(|set| set.first())
+                    .map(|first| first.0)
+                    .min();
+                if let Some(at) = next {
+                    *empty = milder(*empty, Empty::NotDue(instant(at)));
+                }
+                continue;
+            }
+            let data = &self
+                .catalog
+                .queues
+                .get(queue)
+                .expect("a pool's queues exist")
+                .data;
+            if paused || data.is_paused {
+                *empty = milder(*empty, Empty::Paused);
+            } else if pool_full || data.concurrency_limit.is_some_and(|limit| work.held >= limit) {
+                *empty = milder(*empty, Empty::Full);
+            } else if let Some((head, spot)) = self.ready.first(queue) {
+                if best.as_ref().is_none_or(|(other, _)| head < *other) {
+                    *best = Some((head, self.ready.row(spot)));
+                }
+                return;
+            } else {
+                *empty = milder(*empty, Empty::Blocked);
+            }
+        }
+    }
+
+    fn hand_out(&mut self, best: Option<(Head, u32)>, empty: Empty, terms: Terms) -> Result<Claim, Empty> {
+        match best {
+            Some((_, row)) => Ok(self.take(row, terms)),
+            None => Err(empty),
+        }
+    }
+
+    /// Moves a run from the line into a worker's hands: slots, token, PENDING.
+    fn take(&mut self, row: u32, terms: Terms) -> Claim {
+        // The slots first, so that leaving the line lets in only who still fits.
+        self.take_slots(row);
+        self.leave_line(row);
+        self.token += 1;
+        self.totals.claimed += 1;
+        let (token, at) = (self.token, self.wall);
+        self.enter(
+            row,
+            StateType::Pending,
+            StateType::Pending.default_name(),
+            None,
+            at,
+        );
+        let signal = Arc::new(StopSignal::default());
+        let held = Held {
+            token,
+            timer: None,
+            signal: Some(signal.clone()),
+            supervised: terms.supervised,
+            timed_out: false,
+        };
+        self.work[row as usize] = Work::Claimed(Box::new(held));
+        let run = self.run_mut(row);
+        run.place = Place::Claimed;
+        run.attempt += 1;
+        let (run_id, attempt, name, body, priority) = (
+            run.id,
+            run.attempt,
+            run.name.clone(),
+            run.body.clone(),
+            run.priority,
+        );
+        let flow = self
+            .catalog
+            .flows
+            .get(body.flow)
+            .expect("a flow with runs is kept")
+            .data
+            .name
+            .clone();
+        if terms.begin {
+            self.begin_row(row);
+        }
+        Claim {
+            run: run_id,
+            attempt,
+            token,
+            name,
+            flow,
+            deployment: body.deployment_id,
+            priority,
+            parameters: body.parameters.clone(),
+            timeout: body.timeout,
+            signal,
+        }
+    }
+
+    /// Starts the attempt: RUNNING, and its timeout begins to count.
+    pub(crate) fn begin(&mut self, run: RunId, token: u64) -> Result<(), Error> {
+        let row = self.claimed_row(run, token)?;
+        match self.run(row).state {
+            Some(StateType::Pending) => {
+                self.begin_row(row);
+                Ok(())
+            }
+            state => Err(Error::Transition {
+                run,
+                from: state.unwrap_or(StateType::Pending),
+                to: StateType::Running,
+                reason: "an attempt starts once, and not after it was called off",
+            }),
+        }
+    }
+
+    fn begin_row(&mut self, row: u32) {
+        let at = self.wall;
+        let retrying = self.run(row).attempt > 1;
+        let name = if retrying {
+            Text::of("Retrying")
+        } else {
+            StateType::Running.default_name()
+        };
+        self.enter(row, StateType::Running, name, None, at);
+        let run = self.run_mut(row);
+        run.run_count += 1;
+        if run.start == When::NEVER {
+            run.start = When::at(at);
+        }
+        if let Some(timeout) = run.body.timeout {
+            let micros = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX);
+            let timer = self
+                .mono_timers
+                .insert(self.mono.saturating_add(micros), MonoEvent::Timeout { row });
+            if let Work::Claimed(held) = &mut self.work[row as usize] {
+                held.timer = Some(timer);
+            }
+            self.effects.ring = true;
+        }
+    }
+
+    /// Takes back a claim whose attempt has not started; the run returns to its old place in line.
+    pub(crate) fn give_back(&mut self, run: RunId, token: u64) -> Result<(), Error> {
+        let row = self.claimed_row(run, token)?;
+        match self.run(row).state {
+            Some(StateType::Pending) => {
+                self.drop_claim(row);
+                let at = self.wall;
+                self.enter(
+                    row,
+                    StateType::Scheduled,
+                    StateType::Scheduled.default_name(),
+                    None,
+                    at,
+                );
+                let run = self.run_mut(row);
+                run.attempt -= 1;
+                run.next_start = When::at(run.due);
+                self.enter_line(row);
+                Ok(())
+            }
+            state => Err(Error::Transition {
+                run,
+                from: state.unwrap_or(StateType::Pending),
+                to: StateType::Scheduled,
+                reason: "only an attempt that has not started can be given back; complete it instead",
+            }),
+        }
+    }
+
+    /// Moves a run to another level, to the back of it.
+    pub(crate) fn set_priority(&mut self, id: RunId, priority: Priority) -> Result<(), Error> {
+        let row = self.find_run(id)?;
+        let run = self.run(row);
+        if !matches!(run.place, Place::Scheduled | Place::Ready | Place::Claimed) {
+            return Err(Error::Transition {
+                run: id,
+                from: run.state.unwrap_or(StateType::Scheduled),
+                to: StateType::Scheduled,
+                reason: "a run that has ended or is only a record has no place in line to change",
+            });
+        }
+        if run.priority == priority {
+            return Ok(());
+        }
+        let in_line = matches!(self.work[row as usize], Work::Line(_));
+        if in_line {
+            self.leave_line(row);
+        }
+        let (at, seq) = (self.wall, self.next_seq());
+        let run = self.run_mut(row);
+        run.priority = priority;
+        run.updated = at;
+        if in_line {
+            run.due = at;
+            run.seq = seq;
+            self.enter_line(row);
+        }
+        self.changed();
+        Ok(())
+    }
+
+    pub(crate) fn pool_row(&self, name: &str) -> Result<u32, Error> {
+        self.catalog
+            .pool_names
+            .get(name)
+            .copied()
+            .ok_or_else(|| Error::NotFound {
+                kind: "work pool",
+                name: format!("{name:?}"),
+                hint: "make it first with `create_pool`",
+            })
+    }
+
+    pub(crate) fn queue_row(&self, pool: &str, queue: &str) -> Result<u32, Error> {
+        let pool_row = self.pool_row(pool)?;
+        self.catalog
+            .queue_names
+            .get(&(pool_row, Text::from(queue)))
+            .copied()
+            .ok_or_else(|| Error::NotFound {
+                kind: "work queue",
+                name: format!("{queue:?} of pool {pool:?}"),
+                hint: "make it first with `create_queue`",
+            })
+    }
+}
+
+/// Which of two reasons says more about what a worker could get: a limit that may open at any time before a pause
+/// that somebody has to end, and both before what is not due.
+fn milder(one: Empty, other: Empty) -> Empty {
+    let rank = |empty: &Empty| match empty {
+        Empty::Full => 4,
+        Empty::Blocked => 3,
+        Empty::Paused => 2,
+        Empty::NotDue(_) => 1,
+        Empty::Nothing => 0,
+    };
+    match (one, other) {
+        (Empty::NotDue(one), Empty::NotDue(other)) => Empty::NotDue(one.min(other)),
+        _ if rank(&other) > rank(&one) => other,
+        _ => one,
+    }
+}

@@ -1,0 +1,494 @@
+//! The engine's state, and the ways in which one run moves through it.
+//!
+//! Everything here happens under the engine's one lock, at one instant of engine time, and knows nothing of locks,
+//! clocks or wake-ups: what is to be woken is collected in [`Effects`] and happens after the lock is gone.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use uuid::Uuid;
+
+use super::active::{Active, First};
+use super::builder::Settings;
+use super::ids::{Ids, row_of};
+use super::ready::{Line, Ready, Spot, UNLIMITED};
+use super::signal::{StopReason, StopSignal};
+use super::timers::{TimerKey, Timers};
+use crate::catalog::{Catalog, RunBody, RunRow, When};
+use crate::clock::Now;
+use crate::ids::{RunId, ScheduleId};
+use crate::model::{NewPool, Place, StateType, Text};
+use crate::priority::Priority;
+
+/// What the engine needs to move a run out of its place. Beside the run's row, under the same number.
+#[derive(Debug, Default)]
+pub(crate) enum Work {
+    /// No run of the engine's own, or a finished one.
+    #[default]
+    None,
+    /// Waits for its due instant, in its queue's `later`.
+    Later,
+    /// Waits for its retry; the timer counts monotonic time.
+    Retry(TimerKey),
+    /// Stands in line.
+    Line(Spot),
+    /// Handed out.
+    Claimed(Box<Held>),
+}
+
+/// A claim, from the engine's side.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) token: u64,
+    /// Set while the attempt runs under a timeout.
+    pub(crate) timer: Option<TimerKey>,
+    pub(crate) signal: Option<Arc<StopSignal>>,
+    /// The worker has promised to report the end of the attempt, whatever happens; so a timeout asks and waits.
+    pub(crate) supervised: bool,
+    pub(crate) timed_out: bool,
+}
+
+/// Something that becomes due by the wall clock, besides runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WallEvent {
+    /// A schedule may have to be planned further.
+    Plan { deployment: u32, schedule: ScheduleId },
+}
+
+/// Something that becomes due by the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MonoEvent {
+    Retry { row: u32 },
+    Timeout { row: u32 },
+}
+
+/// What the engine keeps of a deployment besides its data.
+#[derive(Debug)]
+pub(crate) struct DeploymentWork {
+    /// The number of its limit in the ready order. Never reused.
+    pub(crate) gate: u32,
+    pub(crate) limit: Option<u32>,
+    /// Runs of it that are claimed: the holders of its limit.
+    pub(crate) claimed: u32,
+    /// Its unfinished runs.
+    pub(crate) active: First,
+    /// What its runs have in common.
+    pub(crate) template: Arc<RunBody>,
+    pub(crate) schedules: Vec<super::plan::ScheduleWork>,
+}
+
+impl DeploymentWork {
+    pub(crate) fn room(&self) -> u32 {
+        self.limit
+            .map_or(UNLIMITED, |limit| limit.saturating_sub(self.claimed))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct QueueWork {
+    pub(crate) held: u32,
+    pub(crate) waiting: usize,
+    /// Scheduled runs by (due, sequence).
+    pub(crate) later: BTreeSet<(i64, u64, u32)>,
+    /// Runs that wait for a retry, by (estimated due, sequence).
+    pub(crate) retrying: BTreeSet<(i64, u64, u32)>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct PoolWork {
+    pub(crate) held: u32,
+}
+
+/// What is to happen once the lock is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// There may be work for a claimer, or an earlier deadline.
+    pub(crate) ring: bool,
+    pub(crate) stops: Vec<(Arc<StopSignal>, StopReason)>,
+}
+
+/// Counts since the engine was made.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Runs accepted, from submissions and schedules.
+    pub accepted: u64,
+    /// Attempts handed out.
+    pub claimed: u64,
+    /// Runs that ended COMPLETED.
+    pub completed: u64,
+    /// Runs that ended FAILED.
+    pub failed: u64,
+    /// Runs that ended CRASHED.
+    pub crashed: u64,
+    /// Runs that ended CANCELLED.
+    pub cancelled: u64,
+    /// Attempts that failed and are tried again.
+    pub retried: u64,
+    /// Occurrences of schedules that were missed and did not run.
+    pub missed: u64,
+}
+
+/// All state of an engine.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) catalog: Catalog,
+    pub(crate) ready: Ready,
+    pub(crate) ids: Ids,
+    pub(crate) version: u64,
+    /// Engine time in microseconds; neither goes back.
+    pub(crate) wall: i64,
+    pub(crate) mono: i64,
+    pub(crate) work: Vec<Work>,
+    pub(crate) active: Active,
+    pub(crate) deployments: Vec<Option<DeploymentWork>>,
+    pub(crate) queues: Vec<QueueWork>,
+    pub(crate) pools: Vec<PoolWork>,
+    /// Rows of pools in the order of their making.
+    pub(crate) pool_order: Vec<u32>,
+    /// First due instant of each queue that has scheduled runs.
+    pub(crate) due: BTreeSet<(i64, u32)>,
+    pub(crate) wall_timers: Timers<WallEvent>,
+    pub(crate) mono_timers: Timers<MonoEvent>,
+    pub(crate) held: u32,
+    /// Waiting runs by lane.
+    pub(crate) waiting: [u32; Priority::LEVELS],
+    pub(crate) waiting_total: usize,
+    pub(crate) scheduled_total: usize,
+    /// Finished runs, oldest first: (end, row, id).
+    pub(crate) finished: VecDeque<(i64, u32, RunId)>,
+    /// Idempotency keys: (scope, key) to run and fingerprint of its content.
+    pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
+    pub(crate) seq: u64,
+    pub(crate) token: u64,
+    pub(crate) gates: u32,
+    pub(crate) totals: Totals,
+    pub(crate) effects: Effects,
+    pub(crate) stopped: bool,
+    /// A call is inside. Found set by the next call, it says that the last one panicked.
+    pub(crate) busy: bool,
+}
+
+impl Core {
+    /// A new engine's state: nothing but the pool `default` with its queue `default`.
+    pub(crate) fn new(settings: Settings, seed: u64, now: Now) -> Self {
+        let mut core = Self {
+            settings,
+            catalog: Catalog::default(),
+            ready: Ready::default(),
+            ids: Ids::new(seed),
+            version: 0,
+            wall: i64::MIN,
+            mono: i64::MIN,
+            work: Vec::new(),
+            active: Active::default(),
+            deployments: Vec::new(),
+            queues: Vec::new(),
+            pools: Vec::new(),
+            pool_order: Vec::new(),
+            due: BTreeSet::new(),
+            wall_timers: Timers::default(),
+            mono_timers: Timers::default(),
+            held: 0,
+            waiting: [0; Priority::LEVELS],
+            waiting_total: 0,
+            scheduled_total: 0,
+            finished: VecDeque::new(),
+            keys: HashMap::new(),
+            seq: 0,
+            token: 0,
+            gates: 0,
+            totals: Totals::default(),
+            effects: Effects::default(),
+            stopped: false,
+            busy: false,
+        };
+        core.observe(now);
+        core.create_pool(NewPool::named("default"))
+            .expect("an empty engine takes its first pool");
+        core
+    }
+
+    /// What the call just made has to wake, if anything.
+    pub(crate) fn take_effects(&mut self) -> Option<Effects> {
+        let effects = &mut self.effects;
+        (effects.ring || !effects.stops.is_empty()).then(|| std::mem::take(effects))
+    }
+
+    /// Takes the time. Neither clock goes back.
+    pub(crate) fn observe(&mut self, now: Now) {
+        self.wall = self.wall.max(now.wall.timestamp_micros());
+        let mono = i64::try_from(now.mono.as_micros()).unwrap_or(i64::MAX);
+        self.mono = self.mono.max(mono);
+    }
+
+    /// Marks a change: it has happened now, and has this version.
+    pub(crate) fn changed(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    pub(crate) fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    /// The row of a run, if the id names one.
+    pub(crate) fn run_row(&self, id: RunId) -> Option<u32> {
+        let own = row_of(id);
+        if self.catalog.runs.get(own).is_some_and(|run| run.id == id) {
+            return Some(own);
+        }
+        self.catalog
+            .by_id
+            .get(&id.uuid())
+            .copied()
+            .filter(|&row| self.catalog.runs.get(row).is_some_and(|run| run.id == id))
+    }
+
+    pub(crate) fn run(&self, row: u32) -> &RunRow {
+        self.catalog
+            .runs
+            .get(row)
+            .expect("work names rows that hold a run")
+    }
+
+    pub(crate) fn run_mut(&mut self, row: u32) -> &mut RunRow {
+        self.catalog
+            .runs
+            .get_mut(row)
+            .expect("work names rows that hold a run")
+    }
+
+    pub(crate) fn deployment_work(&mut self, row: u32) -> Option<&mut DeploymentWork> {
+        self.deployments.get_mut(row as usize)?.as_mut()
+    }
+
+    /// Gives a run a new state at `at`, with the bookkeeping that every state brings.
+    pub(crate) fn enter(&mut self, row: u32, state: StateType, name: Text, message: Option<Text>, at: i64) {
+        let run = self.run_mut(row);
+        if run.state == Some(StateType::Running) && state != StateType::Running {
+            run.total_run += (at - run.state_at).max(0);
+        }
+        if state != StateType::Scheduled {
+            run.next_start = When::NEVER;
+        }
+        run.state = Some(state);
+        run.state_name = name;
+        run.message = message;
+        run.state_at = at;
+        run.updated = at;
+        self.changed();
+    }
+
+    /// Puts a run whose row is filled in line; its place in line is already set.
+    pub(crate) fn enter_line(&mut self, row: u32) {
+        let run = self.run_mut(row);
+        run.place = Place::Ready;
+        let (queue, priority, line, deployment) = (
+            run.queue.expect("every run of the engine has a queue"),
+            run.priority,
+            Line {
+                due: run.due,
+                seq: run.seq,
+            },
+            run.deployment,
+        );
+        let needs = match deployment.and_then(|deployment| self.deployment_work(deployment)) {
+            Some(work) if work.limit.is_some() => vec![work.gate],
+            _ => Vec::new(),
+        };
+        let spot = self.ready.insert(queue, needs, priority, line, row);
+        self.set_work(row, Work::Line(spot));
+        self.queues[queue as usize].waiting += 1;
+        self.waiting[priority.lane()] += 1;
+        self.waiting_total += 1;
+        self.effects.ring = true;
+    }
+
+    /// Takes a run out of line.
+    pub(crate) fn leave_line(&mut self, row: u32) {
+        let Work::Line(spot) = std::mem::take(&mut self.work[row as usize]) else {
+            unreachable!("the caller found the run in line")
+        };
+        self.ready.remove(spot);
+        let run = self.run(row);
+        let (queue, lane) = (
+            run.queue.expect("every run of the engine has a queue"),
+            run.priority.lane(),
+        );
+        self.queues[queue as usize].waiting -= 1;
+        self.waiting[lane] -= 1;
+        self.waiting_total -= 1;
+    }
+
+    /// Puts a run whose row is filled among the scheduled ones.
+    pub(crate) fn enter_later(&mut self, row: u32) {
+        let run = self.run_mut(row);
+        run.place = Place::Scheduled;
+        run.next_start = When::at(run.due);
+        let (queue, entry) = (
+            run.queue.expect("every run of the engine has a queue"),
+            (run.due, run.seq, row),
+        );
+        let later = &mut self.queues[queue as usize].later;
+        let before = later.first().map(|first| first.0);
+        later.insert(entry);
+        self.scheduled_total += 1;
+        self.rehead_due(queue, before);
+        self.set_work(row, Work::Later);
+    }
+
+    /// Takes a run out of the scheduled ones.
+    pub(crate) fn leave_later(&mut self, row: u32) {
+        let run = self.run(row);
+        let (queue, entry) = (
+            run.queue.expect("every run of the engine has a queue"),
+            (run.due, run.seq, row),
+        );
+        let later = &mut self.queues[queue as usize].later;
+        let before = later.first().map(|first| first.0);
+        later.remove(&entry);
+        self.scheduled_total -= 1;
+        self.rehead_due(queue, before);
+        self.work[row as usize] = Work::None;
+    }
+
+    fn rehead_due(&mut self, queue: u32, before: Option<i64>) {
+        let after = self.queues[queue as usize].later.first().map(|first| first.0);
+        if before != after {
+            if let Some(before) = before {
+                self.due.remove(&(before, queue));
+            }
+            if let Some(after) = after {
+                self.due.insert((after, queue));
+                // An earlier deadline is news to whoever sleeps until the old one.
+                self.effects.ring |= before.is_none_or(|before| after < before);
+            }
+        }
+    }
+
+    pub(crate) fn leave_retry(&mut self, row: u32) {
+        let Work::Retry(timer) = std::mem::take(&mut self.work[row as usize]) else {
+            unreachable!("the caller found the run waiting for its retry")
+        };
+        self.mono_timers.cancel(timer);
+        self.forget_retry(row);
+    }
+
+    pub(crate) fn forget_retry(&mut self, row: u32) {
+        let run = self.run(row);
+        let (queue, entry) = (
+            run.queue.expect("every run of the engine has a queue"),
+            (run.due, run.seq, row),
+        );
+        self.queues[queue as usize].retrying.remove(&entry);
+        self.scheduled_total -= 1;
+    }
+
+    pub(crate) fn set_work(&mut self, row: u32, work: Work) {
+        if self.work.len() <= row as usize {
+            self.work.resize_with(row as usize + 1, Work::default);
+        }
+        self.work[row as usize] = work;
+    }
+
+    /// Takes the slots of a run: engine, pool, queue, deployment.
+    pub(crate) fn take_slots(&mut self, row: u32) {
+        self.move_slots(row, |count| *count += 1);
+    }
+
+    /// Gives them back. Called exactly once for each taking, by whoever moves the run out of `Claimed`.
+    pub(crate) fn release_slots(&mut self, row: u32) {
+        self.move_slots(row, |count| *count -= 1);
+        self.effects.ring = true;
+    }
+
+    fn move_slots(&mut self, row: u32, change: impl Fn(&mut u32)) {
+        let run = self.run(row);
+        let (queue, deployment) = (
+            run.queue.expect("every run of the engine has a queue"),
+            run.deployment,
+        );
+        let pool = self
+            .catalog
+            .queues
+            .get(queue)
+            .expect("a queue with runs is kept")
+            .pool;
+        change(&mut self.held);
+        change(&mut self.queues[queue as usize].held);
+        change(&mut self.pools[pool as usize].held);
+        if let Some(work) = deployment.and_then(|deployment| self.deployment_work(deployment)) {
+            change(&mut work.claimed);
+            let (gate, room, limited) = (work.gate, work.room(), work.limit.is_some());
+            if limited {
+                self.ready.set_room(gate, room);
+            }
+        }
+    }
+
+    /// Ends a run for good. It must have left its former place.
+    pub(crate) fn finish(&mut self, row: u32, state: StateType, name: Text, message: Option<Text>, at: i64) {
+        self.enter(row, state, name, message, at);
+        match state {
+            StateType::Completed => self.totals.completed += 1,
+            StateType::Failed => self.totals.failed += 1,
+            StateType::Crashed => self.totals.crashed += 1,
+            _ => self.totals.cancelled += 1,
+        }
+        let run = self.run_mut(row);
+        run.place = Place::Finished;
+        run.end = When::at(at);
+        let (id, deployment) = (run.id, run.deployment);
+        self.set_work(row, Work::None);
+        if let Some(work) = deployment.and_then(|deployment| self.deployments[deployment as usize].as_mut()) {
+            self.active.remove(&mut work.active, row);
+        }
+        self.finished.push_back((at, row, id));
+        self.prune();
+    }
+
+    /// Removes finished runs that are over the count or the age. At most two for each that finishes, so no call pays for
+    /// a long past.
+    pub(crate) fn prune(&mut self) {
+        for _ in 0..2 {
+            let Some(&(end, row, id)) = self.finished.front() else {
+                return;
+            };
+            let age = self.wall.saturating_sub(end);
+            if self.finished.len() <= self.settings.finished_runs && age <= self.settings.finished_age {
+                return;
+            }
+            self.finished.pop_front();
+            self.forget(row, id);
+        }
+    }
+
+    fn forget(&mut self, row: u32, id: RunId) {
+        let run = self
+            .catalog
+            .runs
+            .remove(row)
+            .expect("a finished run is kept until it is pruned");
+        if row_of(id) != row {
+            self.catalog.by_id.remove(&id.uuid());
+        }
+        if let Some(key) = &run.body.key {
+            self.keys.remove(&(key_scope(&run.body), key.clone()));
+        }
+        self.changed();
+    }
+
+    pub(crate) fn engine_full(&self) -> bool {
+        self.settings.limit.is_some_and(|limit| self.held >= limit)
+    }
+}
+
+/// An idempotency key is the caller's in its deployment, else in its flow.
+pub(crate) fn key_scope(body: &RunBody) -> Uuid {
+    body.deployment_id
+        .map_or(body.flow_id.uuid(), |deployment| deployment.uuid())
+}

@@ -1,0 +1,733 @@
+//! Flows, deployments, pools and queues: making, reading and changing them.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::core::{Core, DeploymentWork, QueueWork, Work};
+use super::error::Error;
+use super::plan::ScheduleWork;
+use super::ready::UNLIMITED;
+use super::submit::{check_labels, check_retry, check_timeout};
+use crate::catalog::{DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, instant, shared_tags};
+use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, ScheduleId};
+use crate::model::{
+    CreatedBy, Deployment, DeploymentPatch, DeploymentSchedule, Flow, InvalidValue, NewDeployment, NewPool,
+    NewQueue, NewSchedule, Object, StateType, Text, WorkPool, WorkQueue, check_name, check_name_or_empty,
+    check_parameters, check_tags,
+};
+
+impl Core {
+    /// The queue `default` of the pool `default`, which every engine has from the start.
+    pub(crate) const fn default_queue(&self) -> u32 {
+        0
+    }
+
+    pub(crate) fn deployment_row(&self, id: DeploymentId) -> Result<u32, Error> {
+        let row = self.catalog.by_id.get(&id.uuid()).copied();
+        let row = row.filter(|&row| {
+            self.catalog
+                .deployments
+                .get(row)
+                .is_some_and(|held| held.data.id == id)
+        });
+        // A loaded record is there to be read, not to make runs of.
+        row.filter(|&row| self.deployments.get(row as usize).is_some_and(Option::is_some))
+            .ok_or_else(|| Error::NotFound {
+                kind: "deployment",
+                name: id.to_string(),
+                hint: "it was never made here, or was deleted",
+            })
+    }
+
+    /// The flow of that name, made if it is not there.
+    pub(crate) fn flow(&mut self, name: &Text) -> Result<u32, Error> {
+        if let Some(&row) = self.catalog.flow_names.get(name) {
+            return Ok(row);
+        }
+        check_name("flow name", name)?;
+        let (id, at) = (FlowId::from_uuid(self.ids.uuid()), instant(self.wall));
+        let data = Flow {
+            id,
+            created: at,
+            updated: at,
+            name: name.clone(),
+            tags: Vec::new(),
+            labels: Object::new(),
+        };
+        let row = self.catalog.flows.insert(Arc::new(FlowRow {
+            data,
+            tags: shared_tags(&[]),
+        }));
+        self.catalog.by_id.insert(id.uuid(), row);
+        self.catalog.flow_names.insert(name.clone(), row);
+        self.changed();
+        Ok(row)
+    }
+
+    /// What the runs of a flow without a deployment have in common.
+    pub(crate) fn flow_template(&self, flow: u32) -> Arc<RunBody> {
+        let flow_id = self
+            .catalog
+            .flows
+            .get(flow)
+            .expect("a flow's row was just found")
+            .data
+            .id;
+        Arc::new(self.body(flow, flow_id, self.default_queue()))
+    }
+
+    fn body(&self, flow: u32, flow_id: FlowId, queue: u32) -> RunBody {
+        let data = &self.catalog.queues.get(queue).expect("queues are kept").data;
+        RunBody {
+            flow,
+            flow_id,
+            deployment_id: None,
+            queue_id: Some(data.id),
+            queue_name: Some(data.name.clone()),
+            parameters: Arc::default(),
+            tags: shared_tags(&[]),
+            labels: Arc::default(),
+            key: None,
+            retry: crate::model::Retry::default(),
+            timeout: None,
+            auto_scheduled: false,
+            created_by: None,
+            parent: None,
+            deployment_version: None,
+            flow_version: None,
+        }
+    }
+
+    pub(crate) fn deploy(&mut self, new: NewDeployment) -> Result<Deployment, Error> {
+        self.accepts_work()?;
+        check_name("flow name", &new.flow)?;
+        check_name_or_empty("deployment name", &new.name)?;
+        check_tags(&new.tags)?;
+        check_parameters(&new.parameters)?;
+        check_labels(&new.labels)?;
+        check_retry(new.retry)?;
+        check_timeout(new.timeout)?;
+        check_schedules(&new.schedules, &self.settings)?;
+        let queue = match (&new.pool, &new.queue) {
+            (Some(pool), Some(queue)) => self.queue_row(pool, queue)?,
+            _ => self.default_queue(),
+        };
+        if let Some(&flow) = self.catalog.flow_names.get(&new.flow)
+            && self
+                .catalog
+                .deployment_names
+                .contains_key(&(flow, new.name.clone()))
+        {
+            return Err(Error::Duplicate {
+                kind: "deployment",
+                name: format!("{:?}", format!("{}/{}", new.flow, new.name)),
+            });
+        }
+        let held = self.catalog.deployments.len();
+        if held >= self.settings.deployments {
+            let capacity = self.settings.deployments;
+            return Err(Error::Full {
+                what: "deployments",
+                waiting: held,
+                capacity,
+                asked: 1,
+            });
+        }
+        // Nothing below fails.
+        let flow = self.flow(&new.flow)?;
+        let (id, at) = (DeploymentId::from_uuid(self.ids.uuid()), instant(self.wall));
+        let schedules = new
+            .schedules
+            .into_iter()
+            .map(|schedule| self.make_schedule(schedule))
+            .collect();
+        let data = Deployment {
+            id,
+            created: at,
+            updated: at,
+            name: new.name.clone(),
+            flow_id: self.catalog.flows.get(flow).expect("just found or made").data.id,
+            version: new.version,
+            description: new.description,
+            paused: new.paused,
+            schedules,
+            concurrency_limit: new.limit.map(NonZeroU32::get),
+            parameters: new.parameters,
+            tags: new.tags,
+            labels: new.labels,
+            work_pool_name: new.pool,
+            work_queue_name: new.queue,
+            work_queue_id: Some(self.catalog.queues.get(queue).expect("just found").data.id),
+            priority: new.priority,
+            retry: new.retry,
+            timeout: new.timeout,
+        };
+        let tags = shared_tags(&data.tags);
+        let row = self.catalog.deployments.insert(Arc::new(DeploymentRow {
+            data: data.clone(),
+            flow,
+            queue: Some(queue),
+            tags,
+        }));
+        self.catalog.by_id.insert(id.uuid(), row);
+        self.catalog.deployment_names.insert((flow, new.name), row);
+        self.changed();
+        self.employ(row);
+        self.plan_all(row);
+        Ok(data)
+    }
+
+    fn make_schedule(&mut self, new: NewSchedule) -> DeploymentSchedule {
+        let at = instant(self.wall);
+        DeploymentSchedule {
+            id: ScheduleId::from_uuid(self.ids.uuid()),
+            created: at,
+            updated: at,
+            schedule: new.schedule,
+            active: new.active,
+            slug: new.slug,
+            parameters: new.parameters,
+            max_scheduled_runs: new.max_scheduled_runs,
+        }
+    }
+
+    /// Makes what the engine keeps of a deployment besides its data, from that data.
+    pub(crate) fn employ(&mut self, row: u32) {
+        let gate = self.gates;
+        self.gates += 1;
+        let limit = self
+            .catalog
+            .deployments
+            .get(row)
+            .expect("just made")
+            .data
+            .concurrency_limit;
+        self.ready.add_gate(gate, limit.unwrap_or(UNLIMITED));
+        if self.deployments.len() <= row as usize {
+            self.deployments.resize_with(row as usize + 1, || None);
+        }
+        let template = self.deployment_template(row);
+        self.deployments[row as usize] = Some(DeploymentWork {
+            gate,
+            limit,
+            claimed: 0,
+            active: super::active::First::default(),
+            template,
+            schedules: Vec::new(),
+        });
+        self.refresh_schedules(row);
+    }
+
+    fn deployment_template(&self, row: u32) -> Arc<RunBody> {
+        let held = self
+            .catalog
+            .deployments
+            .get(row)
+            .expect("an employed deployment is kept");
+        let queue = held.queue.unwrap_or(self.default_queue());
+        Arc::new(RunBody {
+            deployment_id: Some(held.data.id),
+            parameters: Arc::new(held.data.parameters.clone()),
+            tags: held.tags.clone(),
+            labels: Arc::new(held.data.labels.clone()),
+            retry: held.data.retry,
+            timeout: held.data.timeout,
+            deployment_version: held.data.version.clone(),
+            ..self.body(held.flow, held.data.flow_id, queue)
+        })
+    }
+
+    /// Makes the templates of a deployment anew, and what is kept of each schedule; a schedule that was there before
+    /// keeps its used occurrences.
+    pub(crate) fn refresh_schedules(&mut self, row: u32) {
+        let template = self.deployment_template(row);
+        let held = self
+            .catalog
+            .deployments
+            .get(row)
+            .expect("an employed deployment is kept")
+            .clone();
+        let now = self.wall;
+        let work = self.deployments[row as usize]
+            .as_mut()
+            .expect("an employed deployment");
+        let mut before = std::mem::take(&mut work.schedules);
+        work.template = template.clone();
+        for schedule in &held.data.schedules {
+            let mut parameters = held.data.parameters.clone();
+            parameters.extend(
+                schedule
+                    .parameters
+                    .iter()
+                    .map(|(key, value)| (key.clone(), value.clone())),
+            );
+            let mut tags = vec![Text::of("auto-scheduled")];
+            tags.extend(
+                held.data
+                    .tags
+                    .iter()
+                    .filter(|tag| **tag != "auto-scheduled")
+                    .cloned(),
+            );
+            let label = schedule
+                .slug
+                .clone()
+                .unwrap_or_else(|| Text::from(format!("{:?}Schedule", schedule.schedule.kind())));
+            let template = Arc::new(RunBody {
+                parameters: Arc::new(parameters),
+                tags: shared_tags(&tags),
+                auto_scheduled: true,
+                created_by: Some(CreatedBy::schedule(schedule.id, label)),
+                ..(*template).clone()
+            });
+            let work_of = match before.iter().position(|work| work.id == schedule.id) {
+                Some(at) => ScheduleWork {
+                    template,
+                    ..before.swap_remove(at)
+                },
+                None => ScheduleWork {
+                    id: schedule.id,
+                    template,
+                    cursor: now,
+                    planned: std::collections::BTreeMap::new(),
+                    used: std::collections::BTreeSet::new(),
+                    timer: None,
+                },
+            };
+            self.deployments[row as usize]
+                .as_mut()
+                .expect("an employed deployment")
+                .schedules
+                .push(work_of);
+        }
+    }
+
+    pub(crate) fn plan_all(&mut self, row: u32) {
+        let work = self.deployments[row as usize]
+            .as_ref()
+            .expect("an employed deployment");
+        let schedules: Vec<ScheduleId> = work.schedules.iter().map(|work| work.id).collect();
+        for schedule in schedules {
+            self.plan(row, schedule);
+        }
+    }
+
+    pub(crate) fn update_deployment(
+        &mut self,
+        id: DeploymentId,
+        patch: DeploymentPatch,
+    ) -> Result<(), Error> {
+        let row = self.deployment_row(id)?;
+        if let Some(tags) = &patch.tags {
+            check_tags(tags)?;
+        }
+        if let Some(parameters) = &patch.parameters {
+            check_parameters(parameters)?;
+        }
+        if let Some(labels) = &patch.labels {
+            check_labels(labels)?;
+        }
+        check_retry(patch.retry.unwrap_or_default())?;
+        check_timeout(patch.timeout.flatten())?;
+        if let Some(schedules) = &patch.schedules {
+            check_schedules(schedules, &self.settings)?;
+        }
+        let queue = match &patch.queue {
+            Some((pool, queue)) => Some(self.queue_row(pool, queue)?),
+            None => None,
+        };
+        // Nothing below fails. Future occurrences are taken back under what was, and planned under what is.
+        let scheduled: Vec<ScheduleId> = self.deployments[row as usize]
+            .as_ref()
+            .expect("just found")
+            .schedules
+            .iter()
+            .map(|work| work.id)
+            .collect();
+        for schedule in scheduled {
+            self.unplan(row, schedule);
+        }
+        let mut held = (**self.catalog.deployments.get(row).expect("just found")).clone();
+        let data = &mut held.data;
+        data.updated = instant(self.wall);
+        set(&mut data.version, patch.version);
+        set(&mut data.description, patch.description);
+        set(&mut data.parameters, patch.parameters);
+        set(&mut data.labels, patch.labels);
+        set(&mut data.priority, patch.priority);
+        set(&mut data.retry, patch.retry);
+        set(&mut data.timeout, patch.timeout);
+        if let Some(tags) = patch.tags {
+            held.tags = shared_tags(&tags);
+            held.data.tags = tags;
+        }
+        if let Some((pool, name)) = patch.queue {
+            held.data.work_pool_name = Some(pool);
+            held.data.work_queue_name = Some(name);
+            held.queue = queue;
+            let queue = queue.expect("its row was found above");
+            held.data.work_queue_id = Some(self.catalog.queues.get(queue).expect("just found").data.id);
+        }
+        if let Some(schedules) = patch.schedules {
+            held.data.schedules = self.replace_schedules(&held.data.schedules, schedules);
+        }
+        if let Some(limit) = patch.limit {
+            held.data.concurrency_limit = limit.map(NonZeroU32::get);
+        }
+        let limit = held.data.concurrency_limit;
+        *self.catalog.deployments.get_mut(row).expect("just found") = Arc::new(held);
+        self.changed();
+        self.set_limit(row, limit);
+        self.refresh_schedules(row);
+        self.plan_all(row);
+        Ok(())
+    }
+
+    /// A schedule with a known slug, or without one and the same in all it says, is the schedule that was there.
+    fn replace_schedules(
+        &mut self,
+        before: &[DeploymentSchedule],
+        new: Vec<NewSchedule>,
+    ) -> Vec<DeploymentSchedule> {
+        let mut before: Vec<&DeploymentSchedule> = before.iter().collect();
+        let mut after = Vec::with_capacity(new.len());
+        for new in new {
+            let same = before.iter().position(|old| match (&old.slug, &new.slug) {
+                (Some(old), Some(new)) => old == new,
+                (None, None) => old.schedule == new.schedule && old.parameters == new.parameters,
+                _ => false,
+            });
+            let mut made = self.make_schedule(new);
+            if let Some(at) = same {
+                let old = before.swap_remove(at);
+                made.id = old.id;
+                made.created = old.created;
+            }
+            after.push(made);
+        }
+        after
+    }
+
+    /// Sets or removes the limit of a deployment. Runs of it that are claimed already count; waiting ones obey.
+    fn set_limit(&mut self, row: u32, limit: Option<u32>) {
+        let work = self.deployments[row as usize].as_mut().expect("just found");
+        if work.limit == limit {
+            return;
+        }
+        let attached = work.limit.is_none();
+        work.limit = limit;
+        let (gate, room, first) = (work.gate, work.room(), work.active);
+        self.ready.set_room(gate, room);
+        if attached {
+            // Its waiting runs stand among those without limits; they go to their class, at their own places.
+            let waiting: Vec<u32> = self
+                .active
+                .rows(first)
+                .filter(|&run| matches!(self.work[run as usize], Work::Line(_)))
+                .collect();
+            for run in waiting {
+                self.leave_line(run);
+                self.enter_line(run);
+            }
+        }
+        self.effects.ring = true;
+    }
+
+    pub(crate) fn set_deployment_paused(&mut self, id: DeploymentId, paused: bool) -> Result<(), Error> {
+        let row = self.deployment_row(id)?;
+        if self.catalog.deployments.get(row).expect("just found").data.paused == paused {
+            return Ok(());
+        }
+        if paused {
+            self.unplan_all(row);
+        }
+        let at = instant(self.wall);
+        let held = Arc::make_mut(self.catalog.deployments.get_mut(row).expect("just found"));
+        held.data.paused = paused;
+        held.data.updated = at;
+        self.changed();
+        if !paused {
+            let now = self.wall;
+            for work in &mut self.deployments[row as usize]
+                .as_mut()
+                .expect("just found")
+                .schedules
+            {
+                work.cursor = now;
+            }
+            self.plan_all(row);
+        }
+        Ok(())
+    }
+
+    /// Removes a deployment. Its waiting runs are cancelled; claimed ones end normally; records stay.
+    pub(crate) fn delete_deployment(&mut self, id: DeploymentId) -> Result<(), Error> {
+        let row = self.deployment_row(id)?;
+        self.unplan_all(row);
+        let first = self.deployments[row as usize]
+            .as_ref()
+            .expect("just found")
+            .active;
+        let (claimed, waiting): (Vec<u32>, Vec<u32>) = self
+            .active
+            .rows(first)
+            .partition(|&run| matches!(self.work[run as usize], Work::Claimed(_)));
+        let at = self.wall;
+        for run in waiting {
+            self.leave(run);
+            let message = Some(Text::of("its deployment was deleted"));
+            self.finish(
+                run,
+                StateType::Cancelled,
+                StateType::Cancelled.default_name(),
+                message,
+                at,
+            );
+        }
+        let work = self.deployments[row as usize].take().expect("just found");
+        self.ready.set_room(work.gate, UNLIMITED);
+        for run in claimed {
+            self.run_mut(run).deployment = None;
+        }
+        // Finished records name the deployment by id only; its row may be used again.
+        let finished: Vec<u32> = self.finished.iter().map(|&(_, run, _)| run).collect();
+        for run in finished {
+            if self
+                .catalog
+                .runs
+                .get(run)
+                .is_some_and(|held| held.deployment == Some(row))
+            {
+                self.run_mut(run).deployment = None;
+            }
+        }
+        let held = self.catalog.deployments.remove(row).expect("just found");
+        self.catalog.by_id.remove(&id.uuid());
+        self.catalog
+            .deployment_names
+            .remove(&(held.flow, held.data.name.clone()));
+        self.changed();
+        Ok(())
+    }
+
+    pub(crate) fn create_pool(&mut self, new: NewPool) -> Result<PoolId, Error> {
+        check_name("work pool name", &new.name)?;
+        if self.catalog.pool_names.contains_key(&new.name) {
+            return Err(Error::Duplicate {
+                kind: "work pool",
+                name: format!("{:?}", new.name),
+            });
+        }
+        if self.catalog.queues.len() >= self.settings.queues {
+            return Err(self.too_many_queues());
+        }
+        let (id, at) = (PoolId::from_uuid(self.ids.uuid()), instant(self.wall));
+        let data = WorkPool {
+            id,
+            created: at,
+            updated: at,
+            name: new.name.clone(),
+            description: None,
+            kind: Text::of("tenfold"),
+            is_paused: new.paused,
+            concurrency_limit: new.limit,
+        };
+        let row = self.catalog.pools.insert(Arc::new(PoolRow {
+            data,
+            queues: Vec::new(),
+        }));
+        self.catalog.by_id.insert(id.uuid(), row);
+        self.catalog.pool_names.insert(new.name.clone(), row);
+        if self.pools.len() <= row as usize {
+            self.pools.resize_with(row as usize + 1, Default::default);
+        }
+        self.pool_order.push(row);
+        self.changed();
+        self.create_queue(NewQueue::named(new.name, "default"))?;
+        Ok(id)
+    }
+
+    fn too_many_queues(&self) -> Error {
+        let (waiting, capacity) = (self.catalog.queues.len(), self.settings.queues);
+        Error::Full {
+            what: "work queues",
+            waiting,
+            capacity,
+            asked: 1,
+        }
+    }
+
+    pub(crate) fn create_queue(&mut self, new: NewQueue) -> Result<QueueId, Error> {
+        check_name("work queue name", &new.name)?;
+        let pool = self.pool_row(&new.pool)?;
+        if self.catalog.queue_names.contains_key(&(pool, new.name.clone())) {
+            let name = format!("{:?} in pool {:?}", new.name, new.pool);
+            return Err(Error::Duplicate {
+                kind: "work queue",
+                name,
+            });
+        }
+        if self.catalog.queues.len() >= self.settings.queues {
+            return Err(self.too_many_queues());
+        }
+        let held = self.catalog.pools.get(pool).expect("just found").clone();
+        let numbers: Vec<u32> = held
+            .queues
+            .iter()
+            .map(|&queue| self.queue_priority(queue))
+            .collect();
+        let priority = match new.priority {
+            Some(priority) => priority.get(),
+            // The lowest number that is free; the queues are in ascending order.
+            None => (1..)
+                .zip(&numbers)
+                .find(|(free, taken)| free != *taken)
+                .map_or(numbers.len() as u32 + 1, |(free, _)| free),
+        };
+        let (id, at) = (QueueId::from_uuid(self.ids.uuid()), instant(self.wall));
+        let data = WorkQueue {
+            id,
+            created: at,
+            updated: at,
+            name: new.name.clone(),
+            description: None,
+            work_pool_id: held.data.id,
+            priority: NonZeroU32::new(priority).unwrap_or(NonZeroU32::MIN),
+            is_paused: new.paused,
+            concurrency_limit: new.limit,
+        };
+        let paused = data.is_paused || held.data.is_paused;
+        let row = self.catalog.queues.insert(Arc::new(QueueRow { data, pool }));
+        self.catalog.by_id.insert(id.uuid(), row);
+        self.catalog.queue_names.insert((pool, new.name), row);
+        if self.queues.len() <= row as usize {
+            self.queues.resize_with(row as usize + 1, QueueWork::default);
+        }
+        self.ready.add_queue(row, paused);
+        self.changed();
+        // The new queue takes its number; whoever is pushed moves down by the least.
+        let at = numbers.partition_point(|&number| number < priority);
+        let mut queues = held.queues.clone();
+        queues.insert(at, row);
+        let mut last = 0;
+        for &queue in &queues {
+            let number = self.queue_priority(queue);
+            if number <= last {
+                let pushed = NonZeroU32::new(last + 1).expect("one more than something");
+                Arc::make_mut(self.catalog.queues.get_mut(queue).expect("a pool's queues exist"))
+                    .data
+                    .priority = pushed;
+            }
+            last = self.queue_priority(queue);
+        }
+        Arc::make_mut(self.catalog.pools.get_mut(pool).expect("just found")).queues = queues;
+        Ok(id)
+    }
+
+    fn queue_priority(&self, queue: u32) -> u32 {
+        self.catalog
+            .queues
+            .get(queue)
+            .expect("a pool's queues exist")
+            .data
+            .priority
+            .get()
+    }
+
+    pub(crate) fn set_queue_paused(&mut self, pool: &str, queue: &str, paused: bool) -> Result<(), Error> {
+        let row = self.queue_row(pool, queue)?;
+        let at = instant(self.wall);
+        let held = Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found"));
+        held.data.is_paused = paused;
+        held.data.updated = at;
+        self.pause_changed(row);
+        Ok(())
+    }
+
+    pub(crate) fn set_pool_paused(&mut self, pool: &str, paused: bool) -> Result<(), Error> {
+        let row = self.pool_row(pool)?;
+        let at = instant(self.wall);
+        let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
+        held.data.is_paused = paused;
+        held.data.updated = at;
+        for queue in held.queues.clone() {
+            self.pause_changed(queue);
+        }
+        Ok(())
+    }
+
+    fn pause_changed(&mut self, queue: u32) {
+        let held = self.catalog.queues.get(queue).expect("just found");
+        let pool = self.catalog.pools.get(held.pool).expect("a queue's pool exists");
+        self.ready
+            .set_paused(queue, held.data.is_paused || pool.data.is_paused);
+        self.effects.ring = true;
+        self.changed();
+    }
+
+    pub(crate) fn set_queue_limit(
+        &mut self,
+        pool: &str,
+        queue: &str,
+        limit: Option<u32>,
+    ) -> Result<(), Error> {
+        let row = self.queue_row(pool, queue)?;
+        let at = instant(self.wall);
+        let held = Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found"));
+        held.data.concurrency_limit = limit;
+        held.data.updated = at;
+        self.effects.ring = true;
+        self.changed();
+        Ok(())
+    }
+
+    pub(crate) fn set_pool_limit(&mut self, pool: &str, limit: Option<u32>) -> Result<(), Error> {
+        let row = self.pool_row(pool)?;
+        let at = instant(self.wall);
+        let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
+        held.data.concurrency_limit = limit;
+        held.data.updated = at;
+        self.effects.ring = true;
+        self.changed();
+        Ok(())
+    }
+}
+
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+fn check_schedules(schedules: &[NewSchedule], settings: &super::builder::Settings) -> Result<(), Error> {
+    if schedules.len() > settings.schedules {
+        let problem = format!("a deployment takes at most {} schedules", settings.schedules);
+        return Err(Error::Schedule {
+            index: settings.schedules,
+            problem,
+        });
+    }
+    for (index, schedule) in schedules.iter().enumerate() {
+        check_parameters(&schedule.parameters)?;
+        if schedule
+            .max_scheduled_runs
+            .is_some_and(|most| most.get() as usize > MAX_SCHEDULED_RUNS)
+        {
+            let value = schedule.max_scheduled_runs.map_or(0, NonZeroU32::get).to_string();
+            return Err(InvalidValue::new("max_scheduled_runs", &value, "give 1 to 50").into());
+        }
+        let Some(slug) = &schedule.slug else { continue };
+        check_name_or_empty("slug", slug)?;
+        if let Some(twin) = schedules[..index]
+            .iter()
+            .position(|other| other.slug.as_ref() == Some(slug))
+        {
+            let problem = format!("the slug {slug:?} is that of schedule {twin} already; give each its own");
+            return Err(Error::Schedule { index, problem });
+        }
+    }
+    Ok(())
+}
+
+/// The reference's `deployment_schedule_max_scheduled_runs`.
+const MAX_SCHEDULED_RUNS: usize = 50;

@@ -1,0 +1,260 @@
+//! How attempts and runs end: completion, failure and retry, timeouts, cancellation.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::core::{Core, Held, Work};
+use super::error::Error;
+use super::signal::StopReason;
+use crate::ids::RunId;
+use crate::model::{StateType, Text};
+
+/// What a worker reports of an attempt that has ended.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It did its work; what it returned is kept with the run.
+    Completed(Value),
+    /// It ended with an error of its own. Retried while retries are left.
+    Failed(Text),
+    /// Something outside it ended it: a panic, a lost process. Not retried.
+    Crashed(Text),
+    /// It stopped because it was asked to.
+    Cancelled,
+}
+
+impl Outcome {
+    /// A failure with this message.
+    pub fn failed(message: impl Into<Text>) -> Self {
+        Self::Failed(message.into())
+    }
+
+    /// A crash with this message.
+    pub fn crashed(message: impl Into<Text>) -> Self {
+        Self::Crashed(message.into())
+    }
+}
+
+/// What became of a run when its attempt ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The run has ended, in this state.
+    Finished(StateType),
+    /// It will be tried again.
+    Retrying,
+}
+
+/// How an attempt ended, in the engine's terms.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    state: StateType,
+    name: Text,
+    message: Option<Text>,
+    result: Option<Arc<Value>>,
+    retry: bool,
+}
+
+impl Ending {
+    pub(crate) fn of(outcome: Outcome) -> Self {
+        let (state, message, result) = match outcome {
+            Outcome::Completed(Value::Null) => (StateType::Completed, None, None),
+            Outcome::Completed(value) => (StateType::Completed, None, Some(Arc::new(value))),
+            Outcome::Failed(message) => (StateType::Failed, Some(message), None),
+            Outcome::Crashed(message) => (StateType::Crashed, Some(message), None),
+            Outcome::Cancelled => (StateType::Cancelled, None, None),
+        };
+        Self {
+            state,
+            name: state.default_name(),
+            message,
+            result,
+            retry: state == StateType::Failed,
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn completed(value: Value) -> Self {
+        Self::of(Outcome::Completed(value))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn failed(message: String) -> Self {
+        Self::of(Outcome::failed(message))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn panicked(message: String) -> Self {
+        Self::of(Outcome::crashed(message))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn cancelled() -> Self {
+        Self::of(Outcome::Cancelled)
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn shut_down() -> Self {
+        Self {
+            message: Some(Text::of("called off when the runtime stopped")),
+            ..Self::of(Outcome::Cancelled)
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn no_handler(flow: &str) -> Self {
+        let message = format!("no handler is registered for flow {flow:?}");
+        Self {
+            name: Text::of("NoHandler"),
+            ..Self::of(Outcome::crashed(message))
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_completed(&self) -> bool {
+        self.state == StateType::Completed
+    }
+
+    pub(crate) fn timed_out() -> Self {
+        Self {
+            state: StateType::Failed,
+            name: Text::of("TimedOut"),
+            message: Some(Text::of("the attempt was over its timeout")),
+            result: None,
+            retry: true,
+        }
+    }
+}
+
+impl Core {
+    /// Checks that `token` is the current claim of `run`; answers its row.
+    pub(crate) fn claimed_row(&self, run: RunId, token: u64) -> Result<u32, Error> {
+        let stale = |reason| Error::StaleClaim { run, token, reason };
+        let row = self.run_row(run).ok_or(stale("the run is no longer kept"))?;
+        match &self.work[row as usize] {
+            Work::Claimed(held) if held.token == token => Ok(row),
+            Work::Claimed(_) => Err(stale("a newer attempt has been handed out")),
+            _ => Err(stale("the attempt has ended")),
+        }
+    }
+
+    /// Ends the attempt that `token` names.
+    pub(crate) fn complete(&mut self, run: RunId, token: u64, ending: Ending) -> Result<Ended, Error> {
+        let row = self.claimed_row(run, token)?;
+        let Work::Claimed(held) = &self.work[row as usize] else {
+            unreachable!("the token was just checked")
+        };
+        // What ran past its time has timed out, whatever it says of itself.
+        let ending = if held.timed_out {
+            Ending::timed_out()
+        } else {
+            ending
+        };
+        Ok(self.end_attempt(row, ending, self.wall))
+    }
+
+    pub(crate) fn end_attempt(&mut self, row: u32, ending: Ending, at: i64) -> Ended {
+        let cancelling = self.run(row).state == Some(StateType::Cancelling);
+        self.drop_claim(row);
+        if cancelling {
+            // Cancelling is one-way: whatever the handler managed to say, the run was called off.
+            self.finish(
+                row,
+                StateType::Cancelled,
+                StateType::Cancelled.default_name(),
+                ending.message,
+                at,
+            );
+            return Ended::Finished(StateType::Cancelled);
+        }
+        let run = self.run(row);
+        let retry = run.body.retry;
+        if ending.retry && run.run_count <= retry.retries && !self.stopped {
+            self.retry_later(row, retry.delay, at);
+            // Why it is tried again is worth knowing while it waits.
+            self.run_mut(row).message = ending.message;
+            return Ended::Retrying;
+        }
+        self.run_mut(row).result = ending.result;
+        self.finish(row, ending.state, ending.name, ending.message, at);
+        Ended::Finished(ending.state)
+    }
+
+    /// Takes a claim's slots, timer and token away.
+    pub(crate) fn drop_claim(&mut self, row: u32) {
+        let Work::Claimed(held) = std::mem::take(&mut self.work[row as usize]) else {
+            unreachable!("the caller found the run claimed")
+        };
+        if let Some(timer) = held.timer {
+            self.mono_timers.cancel(timer);
+        }
+        self.release_slots(row);
+    }
+
+    /// Calls a run off. A waiting one ends at once; a claimed one is asked to stop and ends when its handler has.
+    pub(crate) fn cancel(&mut self, id: RunId, message: Option<Text>) -> Result<StateType, Error> {
+        let row = self.find_run(id)?;
+        let at = self.wall;
+        match &mut self.work[row as usize] {
+            Work::Claimed(held) => {
+                let Held { signal, .. } = &**held;
+                if let Some(signal) = signal {
+                    self.effects.stops.push((signal.clone(), StopReason::Cancelled));
+                }
+                if self.run(row).state != Some(StateType::Cancelling) {
+                    self.enter(
+                        row,
+                        StateType::Cancelling,
+                        StateType::Cancelling.default_name(),
+                        message,
+                        at,
+                    );
+                }
+                Ok(StateType::Cancelling)
+            }
+            Work::None => Err(Error::Transition {
+                run: id,
+                from: self.run(row).state.unwrap_or(StateType::Scheduled),
+                to: StateType::Cancelled,
+                reason: if self.run(row).place == crate::model::Place::Record {
+                    "it is a loaded record and takes no part in the engine's work"
+                } else {
+                    "it has ended, and a state that ends a run is final"
+                },
+            }),
+            _ => {
+                self.leave(row);
+                self.finish(
+                    row,
+                    StateType::Cancelled,
+                    StateType::Cancelled.default_name(),
+                    message,
+                    at,
+                );
+                Ok(StateType::Cancelled)
+            }
+        }
+    }
+
+    /// Takes a run that is not claimed out of where it waits.
+    pub(crate) fn leave(&mut self, row: u32) {
+        match self.work[row as usize] {
+            Work::Later => {
+                self.forget_occurrence(row);
+                self.leave_later(row);
+            }
+            Work::Retry(_) => self.leave_retry(row),
+            Work::Line(_) => self.leave_line(row),
+            Work::None | Work::Claimed(_) => unreachable!("the caller found the run waiting"),
+        }
+    }
+
+    pub(crate) fn find_run(&self, id: RunId) -> Result<u32, Error> {
+        self.run_row(id).ok_or_else(|| Error::NotFound {
+            kind: "run",
+            name: id.to_string(),
+            hint: "it was never accepted here, or its record was removed after its retention",
+        })
+    }
+}

@@ -1,0 +1,537 @@
+//! The whole: one handle over deployments, schedules, the ready order, limits and run states.
+//!
+//! Every call takes the time once, then the engine's one lock, makes due what is due, does its one thing, and lets go;
+//! what is to be woken is woken after that. So every change has one place in one total order, its *version*, and what a
+//! call answers was true at one instant. The lock is held for the work of a call alone: a query takes a view under it
+//! and reads at leisure.
+
+mod active;
+mod advance;
+mod builder;
+mod claim;
+mod core;
+mod deploy;
+mod error;
+mod finish;
+mod ids;
+mod plan;
+mod read;
+mod ready;
+mod signal;
+mod status;
+mod submit;
+mod timers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
+
+pub use self::builder::EngineBuilder;
+pub use self::claim::{Claim, Scope};
+pub use self::core::Totals;
+pub use self::error::{Empty, Error};
+pub use self::finish::{Ended, Outcome};
+pub use self::plan::CatchUp;
+pub use self::signal::StopReason;
+pub use self::status::{Breakdown, Concurrency, QueueStatus};
+pub use self::submit::{MAX_BATCH, Submitted};
+
+use self::claim::Terms;
+use self::core::{Core, Effects};
+pub(crate) use self::finish::Ending;
+use self::signal::Bell;
+pub(crate) use self::signal::StopSignal;
+use crate::clock::Clock;
+use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId};
+use crate::model::{
+    Deployment, DeploymentPatch, NewDeployment, NewPool, NewQueue, NewRun, Run, StateType, Text,
+};
+use crate::priority::Priority;
+
+/// A scheduling engine. Cheap to clone; clones are the same engine. Every method may be called from any thread.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    core: Mutex<Core>,
+    clock: Arc<dyn Clock>,
+    bells: Mutex<Vec<Arc<Bell>>>,
+    #[cfg(feature = "tokio")]
+    handlers: crate::runtime::Handlers,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("status", &self.snapshot())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine with the default settings.
+    ///
+    /// # Panics
+    ///
+    /// Never: the defaults fit together.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build().expect("the defaults fit together")
+    }
+
+    /// Settings for a new engine.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::new()
+    }
+
+    pub(crate) fn of(core: Core, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                core: Mutex::new(core),
+                clock,
+                bells: Mutex::default(),
+                #[cfg(feature = "tokio")]
+                handlers: crate::runtime::Handlers::default(),
+            }),
+        }
+    }
+
+    /// Runs one call: the time, the lock, what is due, the call itself; then, without the lock, what is to be woken.
+    fn call<T>(&self, call: impl FnOnce(&mut Core) -> Result<T, Error>) -> Result<T, Error> {
+        let now = self.shared.clock.now();
+        let mut core = self.lock()?;
+        core.busy = true;
+        core.observe(now);
+        core.make_due();
+        let answer = call(&mut core);
+        core.busy = false;
+        let effects = core.take_effects();
+        drop(core);
+        if let Some(effects) = effects {
+            self.carry_out(effects);
+        }
+        answer
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Core>, Error> {
+        let core = self.shared.core.lock();
+        // A call that panicked never came to clear it.
+        if core.busy { Err(Error::Poisoned) } else { Ok(core) }
+    }
+
+    fn carry_out(&self, effects: Effects) {
+        for (signal, reason) in effects.stops {
+            signal.fire(reason);
+        }
+        if effects.ring {
+            let bells = self.shared.bells.lock().clone();
+            bells.iter().for_each(|bell| bell.ring());
+        }
+    }
+
+    /// Rings from now on when there may be work, or an earlier deadline.
+    pub(crate) fn add_bell(&self) -> Arc<Bell> {
+        let bell = Arc::new(Bell::default());
+        self.shared.bells.lock().push(bell.clone());
+        bell
+    }
+
+    pub(crate) fn remove_bell(&self, bell: &Arc<Bell>) {
+        self.shared.bells.lock().retain(|other| !Arc::ptr_eq(other, bell));
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn handlers(&self) -> &crate::runtime::Handlers {
+        &self.shared.handlers
+    }
+
+    /// Makes due what is due, and answers how long until something else becomes due; none when nothing will.
+    ///
+    /// Calling it is never needed for the order of runs, since every other call makes due what is due first. A host that
+    /// sleeps between calls sleeps no longer than this.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn advance(&self) -> Result<Option<Duration>, Error> {
+        self.call(|core| Ok(core.next_deadline()))
+    }
+
+    /// Engine time: the wall clock as the engine last saw it, never going back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn now(&self) -> Result<DateTime<Utc>, Error> {
+        self.call(|core| Ok(crate::catalog::instant(core.wall)))
+    }
+
+    /// Makes a flow known, so that runs of it can be submitted without a deployment. Again is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a name that is empty, long, or holds one of `/ % & > <`.
+    pub fn flow(&self, name: impl Into<Text>) -> Result<FlowId, Error> {
+        let name = name.into();
+        self.call(|core| {
+            let row = core.flow(&name)?;
+            Ok(core.catalog.flows.get(row).expect("just found or made").data.id)
+        })
+    }
+
+    /// Makes a deployment, and its flow when that is not there. Its schedules are planned at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`] when the flow has a deployment of that name; [`Error::NotFound`] for an unknown pool or
+    /// queue; [`Error::Invalid`] and [`Error::Schedule`] for values that break their rules; [`Error::Full`];
+    /// [`Error::Stopped`].
+    pub fn deploy(&self, new: NewDeployment) -> Result<Deployment, Error> {
+        self.call(|core| core.deploy(new))
+    }
+
+    /// A deployment, by id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn deployment(&self, id: DeploymentId) -> Result<Deployment, Error> {
+        self.call(|core| {
+            let row = core.deployment_row(id)?;
+            Ok(core
+                .catalog
+                .deployments
+                .get(row)
+                .expect("just found")
+                .data
+                .clone())
+        })
+    }
+
+    /// A deployment, by the names of its flow and its own: `flow/deployment`. Exact, case-sensitive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn deployment_by_name(&self, name: &str) -> Result<Deployment, Error> {
+        self.call(|core| core.deployment_by_name(name))
+    }
+
+    /// Changes a deployment. Its future scheduled runs are planned again under the new values; runs that are due, and
+    /// runs that were submitted, stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`deploy`](Self::deploy); nothing is changed then.
+    pub fn update_deployment(&self, id: DeploymentId, patch: DeploymentPatch) -> Result<u64, Error> {
+        self.call(|core| core.update_deployment(id, patch).map(|()| core.version))
+    }
+
+    /// Stops planning the schedules of a deployment and takes back its schedule-made runs that are not claimed, late
+    /// ones too. Other runs go on. Again is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn pause_deployment(&self, id: DeploymentId) -> Result<u64, Error> {
+        self.call(|core| core.set_deployment_paused(id, true).map(|()| core.version))
+    }
+
+    /// Plans the schedules of a deployment again, from now. Again is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn resume_deployment(&self, id: DeploymentId) -> Result<u64, Error> {
+        self.call(|core| core.set_deployment_paused(id, false).map(|()| core.version))
+    }
+
+    /// Deletes a deployment. Its waiting runs are cancelled, claimed ones end normally, records of ended ones stay.
+    /// Linear in its unfinished runs and in the records of finished ones.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn delete_deployment(&self, id: DeploymentId) -> Result<u64, Error> {
+        self.call(|core| core.delete_deployment(id).map(|()| core.version))
+    }
+
+    /// Makes a work pool, with a queue named `default` in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`], [`Error::Invalid`], [`Error::Full`].
+    pub fn create_pool(&self, new: NewPool) -> Result<PoolId, Error> {
+        self.call(|core| core.create_pool(new))
+    }
+
+    /// Makes a work queue. When its priority is taken, the queues from there on move down by the least.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for the pool, [`Error::Duplicate`], [`Error::Invalid`], [`Error::Full`].
+    pub fn create_queue(&self, new: NewQueue) -> Result<QueueId, Error> {
+        self.call(|core| core.create_queue(new))
+    }
+
+    /// Nothing is claimed from a paused pool. Its waiting runs keep their places and count as blocked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn pause_pool(&self, pool: &str) -> Result<u64, Error> {
+        self.call(|core| core.set_pool_paused(pool, true).map(|()| core.version))
+    }
+
+    /// Ends the pause of a pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn resume_pool(&self, pool: &str) -> Result<u64, Error> {
+        self.call(|core| core.set_pool_paused(pool, false).map(|()| core.version))
+    }
+
+    /// Nothing is claimed from a paused queue. Its waiting runs keep their places and count as blocked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn pause_queue(&self, pool: &str, queue: &str) -> Result<u64, Error> {
+        self.call(|core| core.set_queue_paused(pool, queue, true).map(|()| core.version))
+    }
+
+    /// Ends the pause of a queue.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn resume_queue(&self, pool: &str, queue: &str) -> Result<u64, Error> {
+        self.call(|core| core.set_queue_paused(pool, queue, false).map(|()| core.version))
+    }
+
+    /// Most runs of a pool that are claimed at once; none is unlimited, 0 closes it. Lowering it ends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn set_pool_limit(&self, pool: &str, limit: Option<u32>) -> Result<u64, Error> {
+        self.call(|core| core.set_pool_limit(pool, limit).map(|()| core.version))
+    }
+
+    /// Most runs of a queue that are claimed at once; none is unlimited, 0 closes it. Lowering it ends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn set_queue_limit(&self, pool: &str, queue: &str, limit: Option<u32>) -> Result<u64, Error> {
+        self.call(|core| core.set_queue_limit(pool, queue, limit).map(|()| core.version))
+    }
+
+    /// Most runs claimed at once in the whole engine; none is unlimited. Lowering it ends nothing: it lets nobody in
+    /// until fewer are claimed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn set_limit(&self, limit: Option<u32>) -> Result<u64, Error> {
+        self.call(|core| {
+            core.settings.limit = limit;
+            core.effects.ring = true;
+            Ok(core.changed())
+        })
+    }
+
+    /// Submits a run of a deployment (`flow/deployment`, or its id) or of a flow.
+    ///
+    /// ```
+    /// use tenfold::{Engine, NewRun, Priority, Scope};
+    ///
+    /// let engine = Engine::new();
+    /// engine.flow("mail")?;
+    /// engine.submit("mail")?;
+    /// let urgent = engine.submit(NewRun::of("mail").priority(Priority::MAX))?;
+    /// let claim = engine.claim(&Scope::all())?.expect("two runs wait");
+    /// assert_eq!(claim.run(), urgent.id);
+    /// # Ok::<(), tenfold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for what it names, [`Error::Invalid`], [`Error::KeyConflict`], [`Error::Full`] (later),
+    /// [`Error::Stopped`] (never). A refused submission changes nothing.
+    pub fn submit(&self, new: impl Into<NewRun>) -> Result<Submitted, Error> {
+        let new = new.into();
+        self.call(|core| core.submit(new))
+    }
+
+    /// Submits 1 to 500 runs. They are checked one by one and answered in the order of input; a run that is refused does
+    /// not hinder the others. Capacity comes first, for all at once: a batch that would not fit is refused whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BatchSize`], [`Error::Full`], [`Error::Stopped`]: nothing was submitted then.
+    pub fn submit_batch(&self, batch: Vec<NewRun>) -> Result<Vec<Result<Submitted, Error>>, Error> {
+        self.call(|core| core.submit_batch(batch))
+    }
+
+    /// A run, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn run(&self, id: RunId) -> Result<Run, Error> {
+        self.call(|core| core.read_run(id))
+    }
+
+    /// Takes the first run of the scope that may start, with all its slots, in one step; or says why there is none.
+    /// The run is PENDING then; [`begin`](Self::begin) starts the attempt.
+    ///
+    /// Order: inside a pool by queue (1 first), then level (10 first), then place in line; between pools by level, then
+    /// place. Cost: logarithmic in what waits, linear in the queues of the scope.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when the scope names an unknown pool or queue.
+    pub fn claim(&self, scope: &Scope) -> Result<Result<Claim, Empty>, Error> {
+        self.call(|core| core.claim(scope, Terms::default()))
+    }
+
+    /// A claim whose attempt starts at once, by a worker that reports its end whatever happens.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn claim_to_execute(&self, scope: &Scope) -> Result<Result<Claim, Empty>, Error> {
+        self.call(|core| {
+            core.claim(
+                scope,
+                Terms {
+                    supervised: true,
+                    begin: true,
+                },
+            )
+        })
+    }
+
+    /// Ends an attempt and takes the next run of the scope, in one step.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn end_and_claim(
+        &self,
+        claim: &Claim,
+        ending: Ending,
+        scope: Option<&Scope>,
+    ) -> Result<Option<Claim>, Error> {
+        let alone = self.shared.bells.lock().len() <= 1;
+        self.call(|core| {
+            // Somebody else may have ended the attempt; then there is nothing left to report.
+            let _ = core.complete(claim.run, claim.token, ending);
+            let Some(scope) = scope else { return Ok(None) };
+            let next = core
+                .claim(
+                    scope,
+                    Terms {
+                        supervised: true,
+                        begin: true,
+                    },
+                )?
+                .ok();
+            // The only one who listens starts workers; when no further run may start, there is nothing to tell him.
+            if alone && next.is_some() && (core.waiting_total == 0 || core.engine_full()) {
+                core.effects.ring = false;
+            }
+            Ok(next)
+        })
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn check_scope(&self, scope: &Scope) -> Result<(), Error> {
+        self.call(|core| core.scope_rows(scope).map(drop))
+    }
+
+    /// Starts a claimed attempt: the run is RUNNING, and its timeout begins to count.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StaleClaim`]; [`Error::Transition`] when it has started already or is being cancelled.
+    pub fn begin(&self, claim: &Claim) -> Result<(), Error> {
+        self.call(|core| core.begin(claim.run, claim.token))
+    }
+
+    /// Gives up a claim whose attempt has not started. The run returns to its old place in line.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StaleClaim`]; [`Error::Transition`] when the attempt has started.
+    pub fn give_back(&self, claim: &Claim) -> Result<(), Error> {
+        self.call(|core| core.give_back(claim.run, claim.token))
+    }
+
+    /// Ends an attempt. The slots are free from here on; a failed attempt is tried again while retries are left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StaleClaim`] when the attempt has ended before or another has begun: nothing is changed then.
+    pub fn complete(&self, claim: &Claim, outcome: Outcome) -> Result<Ended, Error> {
+        self.call(|core| core.complete(claim.run, claim.token, Ending::of(outcome)))
+    }
+
+    /// Calls a run off. One that waits is CANCELLED at once; one that is claimed is CANCELLING, is asked to stop, and
+    /// is CANCELLED when its handler has ended. Answers which of the two.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Transition`] when it has ended.
+    pub fn cancel(&self, id: RunId) -> Result<StateType, Error> {
+        self.call(|core| core.cancel(id, None))
+    }
+
+    /// Moves a run to another level; one that waits goes to the back of that level. A claimed one waits there when it is
+    /// tried again. The level that it has already is no change.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Transition`] when it has ended.
+    pub fn set_priority(&self, id: RunId, priority: Priority) -> Result<u64, Error> {
+        self.call(|core| core.set_priority(id, priority).map(|()| core.version))
+    }
+
+    /// The queue status report of this instant. Takes the lock for the copy of some counters.
+    ///
+    /// It does not make due what is due: it tells how the engine stands, and changes nothing.
+    #[must_use]
+    pub fn snapshot(&self) -> QueueStatus {
+        self.shared.core.lock().status()
+    }
+
+    /// Takes no new work from now on: submissions and deployments are refused, schedules plan nothing more, retries end.
+    /// What waits can still be claimed and completed. Again is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn close(&self) -> Result<u64, Error> {
+        self.call(|core| {
+            core.stopped = true;
+            core.effects.ring = true;
+            Ok(core.changed())
+        })
+    }
+
+    /// Panics unless every invariant holds. For tests and fuzzing.
+    #[doc(hidden)]
+    #[cfg(any(test, fuzzing))]
+    pub fn check_invariants(&self) {
+        self.shared.core.lock().check();
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Reading single entities, and the check of everything.
+
+use std::time::Duration;
+
+use super::core::{Core, Work};
+use super::error::Error;
+use crate::catalog::{RunRow, instant};
+use crate::ids::RunId;
+use crate::model::{Deployment, Object, Place, Run, RunPolicy, State, Text};
+
+impl Core {
+    pub(crate) fn deployment_by_name(&self, name: &str) -> Result<Deployment, Error> {
+        let missing = || Error::NotFound {
+            kind: "deployment",
+            name: format!("{name:?}"),
+            hint: "name it as `flow/deployment`, exactly as it was made",
+        };
+        let (flow, deployment) = name.split_once('/').ok_or_else(missing)?;
+        let flow = *self.catalog.flow_names.get(flow).ok_or_else(missing)?;
+        let row = self
+            .catalog
+            .deployment_names
+            .get(&(flow, Text::from(deployment)))
+            .ok_or_else(missing)?;
+        Ok(self
+            .catalog
+            .deployments
+            .get(*row)
+            .expect("names lead to rows")
+            .data
+            .clone())
+    }
+
+    pub(crate) fn read_run(&self, id: RunId) -> Result<Run, Error> {
+        let row = self.find_run(id)?;
+        let mut run = run_of(self.run(row));
+        if let Some(Work::Line(spot)) = self.work.get(row as usize)
+            && self.ready.is_blocked(*spot)
+        {
+            run.place = Place::Blocked;
+        }
+        Ok(run)
+    }
+}
+
+/// The public form of a row.
+pub(crate) fn run_of(row: &RunRow) -> Run {
+    let body = &row.body;
+    let state = row.state.map(|kind| State {
+        kind,
+        name: row.state_name.clone(),
+        timestamp: instant(row.state_at),
+        message: row.message.clone(),
+    });
+    Run {
+        id: row.id,
+        created: instant(row.created),
+        updated: instant(row.updated),
+        name: row.name.clone(),
+        flow_id: body.flow_id,
+        deployment_id: body.deployment_id,
+        work_queue_id: body.queue_id,
+        work_queue_name: body.queue_name.clone(),
+        priority: row.priority,
+        place: row.place,
+        state_type: row.state,
+        state_name: row.state.map(|_| row.state_name.clone()),
+        state,
+        parameters: Object::clone(&body.parameters),
+        tags: body.tags.iter().map(|tag| Text::from(&**tag)).collect(),
+        labels: Object::clone(&body.labels),
+        idempotency_key: body.key.clone(),
+        run_count: row.run_count,
+        expected_start_time: row.expected_start.instant(),
+        next_scheduled_start_time: row.next_start.instant(),
+        start_time: row.start.instant(),
+        end_time: row.end.instant(),
+        total_run_time: Duration::from_micros(u64::try_from(row.total_run).unwrap_or(0)),
+        auto_scheduled: body.auto_scheduled,
+        created_by: body.created_by.clone(),
+        parent_task_run_id: body.parent,
+        empirical_policy: RunPolicy {
+            retry: body.retry,
+            timeout: body.timeout,
+        },
+        result: row.result.as_deref().cloned(),
+    }
+}
+
+/// Panics unless what is kept twice agrees. Linear in everything.
+#[cfg(any(test, fuzzing))]
+impl Core {
+    pub(crate) fn check(&self) {
+        self.ready.check();
+        self.catalog.runs.check();
+        let mut waiting = [0_u32; crate::priority::Priority::LEVELS];
+        let (mut scheduled, mut held, mut finished) = (0, 0, 0);
+        let mut queue_held = vec![0; self.queues.len()];
+        let mut claimed = vec![0; self.deployments.len()];
+        for (row, run) in self.catalog.runs.iter() {
+            match (&self.work[row as usize], run.place) {
+                (Work::Later | Work::Retry(_), Place::Scheduled) => scheduled += 1,
+                (Work::Line(spot), Place::Ready) => {
+                    assert_eq!(self.ready.row(*spot), row, "a spot leads to another run");
+                    waiting[run.priority.lane()] += 1;
+                }
+                (Work::Claimed(_), Place::Claimed) => {
+                    held += 1;
+                    queue_held[run.queue.expect("own runs have queues") as usize] += 1;
+                    if let Some(deployment) = run.deployment {
+                        claimed[deployment as usize] += 1;
+                    }
+                }
+                (Work::None, Place::Finished) => finished += 1,
+                (Work::None, Place::Record) => {}
+                (work, place) => panic!("R1 broken: run {} is {place:?} and {work:?}", run.id),
+            }
+        }
+        assert_eq!(waiting, self.waiting, "T1 broken: waiting by level");
+        assert_eq!(
+            waiting.iter().sum::<u32>() as usize,
+            self.waiting_total,
+            "T1 broken: waiting"
+        );
+        assert_eq!(scheduled, self.scheduled_total, "scheduled runs miscounted");
+        assert_eq!(held, self.held, "L2 broken: engine slots");
+        assert_eq!(finished, self.finished.len(), "finished runs miscounted");
+        for (queue, work) in self.queues.iter().enumerate() {
+            assert_eq!(queue_held[queue], work.held, "L2 broken: slots of queue {queue}");
+        }
+        for (deployment, work) in self
+            .deployments
+            .iter()
+            .enumerate()
+            .filter_map(|(row, work)| Some((row, work.as_ref()?)))
+        {
+            assert_eq!(
+                claimed[deployment], work.claimed,
+                "L2 broken: slots of deployment {deployment}"
+            );
+        }
+    }
+}

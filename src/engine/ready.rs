@@ -1,0 +1,579 @@
+//! The ready order: which waiting run is next in a work queue, while limits hold.
+//!
+//! Runs of one work queue that name the same limits form a *class*: with respect to limits they are
+//! interchangeable, so a class may start as a whole or is stopped as a whole, and only its head matters. A queue
+//! keeps its *open* classes ordered by head. Taking the first of a queue looks at the best open class; when a limit
+//! has no room for it, the whole class is *parked* at that limit, however many runs it holds, and the next best is
+//! looked at. When a limit gains room, the best class parked there comes back, one for every queue. So a million
+//! runs behind a full limit cost a claim nothing, and arriving while the limit was free makes no difference.
+//!
+//! A run that names no limit is in its queue's *free* class, a plain set of ten lanes.
+//!
+//! # Invariants
+//!
+//! * **I1** a class with needs is in exactly one ordered set, under its head: its queue's `open`, or the `parked` set of
+//!   one of its needs; an empty class does not exist;
+//! * **I2** for a limit with room, the best class parked there in a queue is not better than every open class of that
+//!   queue that needs the limit: the best startable run is always in an open class;
+//! * **I3** `gate.waiting` counts the runs, outside paused queues, whose class is parked at the limit or is open and has
+//!   it as first need; `blocked` is the sum over gates of what exceeds their room, plus the runs of paused queues.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
+
+use crate::priority::Priority;
+use crate::queue::{Lanes, lanes::Ticket};
+
+/// A place in line: due instant (microseconds since 1970), then sequence of acceptance.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Line {
+    pub(crate) due: i64,
+    pub(crate) seq: u64,
+}
+
+/// Claim order inside a queue: the smaller head is first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Head {
+    pub(crate) priority: Reverse<Priority>,
+    pub(crate) line: Line,
+}
+
+impl Head {
+    pub(crate) fn new(priority: Priority, line: Line) -> Self {
+        Self {
+            priority: Reverse(priority),
+            line,
+        }
+    }
+
+    fn of(ticket: Ticket<Line>) -> Self {
+        Self::new(ticket.priority(), ticket.place())
+    }
+}
+
+/// Where a waiting run stands; needed to take it out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Spot {
+    class: u32,
+    ticket: Ticket<Line>,
+}
+
+/// The limits a run takes one slot of each, ascending, by their gate numbers.
+pub(crate) type Needs = Vec<u32>;
+
+/// A limit that never refuses has this much room.
+pub(crate) const UNLIMITED: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    /// The class of the queue's runs without limits; in no set.
+    Free,
+    Open,
+    /// At this gate.
+    Parked(u32),
+}
+
+#[derive(Debug)]
+struct Class {
+    queue: u32,
+    needs: Needs,
+    standing: Standing,
+    lanes: Lanes<u32, Line>,
+}
+
+impl Class {
+    fn head(&self) -> Option<Head> {
+        self.lanes.first().map(|(ticket, _)| Head::of(ticket))
+    }
+
+    /// The limit under which its runs count as waiting (I3).
+    fn gate(&self) -> Option<u32> {
+        match self.standing {
+            Standing::Free => None,
+            Standing::Open => self.needs.first().copied(),
+            Standing::Parked(gate) => Some(gate),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Queue {
+    free: u32,
+    open: BTreeSet<(Head, u32)>,
+    paused: bool,
+    len: usize,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    room: u32,
+    waiting: usize,
+    /// By queue: the classes that wait for this limit.
+    parked: BTreeMap<u32, BTreeSet<(Head, u32)>>,
+}
+
+impl Gate {
+    fn blocked(&self) -> usize {
+        self.waiting.saturating_sub(self.room as usize)
+    }
+}
+
+/// The waiting runs of all work queues.
+#[derive(Debug, Default)]
+pub(crate) struct Ready {
+    queues: HashMap<u32, Queue>,
+    classes: Vec<Option<Class>>,
+    vacant: Vec<u32>,
+    by_needs: HashMap<(u32, Needs), u32>,
+    gates: HashMap<u32, Gate>,
+    blocked: usize,
+}
+
+impl Ready {
+    pub(crate) fn add_queue(&mut self, queue: u32, paused: bool) {
+        let free = self.new_class(queue, Needs::new(), Standing::Free);
+        self.queues.insert(
+            queue,
+            Queue {
+                free,
+                open: BTreeSet::new(),
+                paused,
+                len: 0,
+            },
+        );
+    }
+
+    /// Makes a limit known, with its room. A number is never used for another limit.
+    pub(crate) fn add_gate(&mut self, gate: u32, room: u32) {
+        self.gates.insert(
+            gate,
+            Gate {
+                room,
+                ..Gate::default()
+            },
+        );
+    }
+
+    /// Tells how much room a limit has now; lets in who may start. Logarithmic, once per queue that waits there.
+    pub(crate) fn set_room(&mut self, gate: u32, room: u32) {
+        let held = self
+            .gates
+            .get_mut(&gate)
+            .expect("a gate is added before it is used");
+        let gained = held.room < room;
+        self.blocked -= held.blocked();
+        held.room = room;
+        self.blocked += held.blocked();
+        if gained && !held.parked.is_empty() {
+            let queues: Vec<u32> = held.parked.keys().copied().collect();
+            for queue in queues {
+                self.expose(gate, queue);
+            }
+        }
+    }
+
+    /// Runs of paused queues count as blocked and are not first of anything.
+    pub(crate) fn set_paused(&mut self, queue: u32, paused: bool) {
+        let held = self.queue_mut(queue);
+        if held.paused == paused {
+            return;
+        }
+        held.paused = paused;
+        let members: Vec<u32> = (0..)
+            .zip(&self.classes)
+            .filter_map(|(number, class)| Some((number, class.as_ref()?)))
+            .filter(|(_, class)| class.queue == queue)
+            .map(|(number, _)| number)
+            .collect();
+        let len = self.queues[&queue].len;
+        if paused {
+            self.blocked += len;
+        } else {
+            self.blocked -= len;
+        }
+        for class in members {
+            let (gate, runs) = (self.class(class).gate(), self.class(class).lanes.len());
+            self.count_at(gate, runs, !paused);
+        }
+    }
+
+    /// Puts a run in line. A line before others of its level is an earlier place that it comes back to.
+    pub(crate) fn insert(
+        &mut self,
+        queue: u32,
+        needs: Needs,
+        priority: Priority,
+        line: Line,
+        row: u32,
+    ) -> Spot {
+        let class = if needs.is_empty() {
+            self.queues[&queue].free
+        } else if let Some(&class) = self.by_needs.get(&(queue, needs.clone())) {
+            class
+        } else {
+            let class = self.new_class(queue, needs.clone(), Standing::Open);
+            self.by_needs.insert((queue, needs), class);
+            class
+        };
+        let ticket = self.rehead(class, |lanes| lanes.push(priority, line, row));
+        self.count(class, 1, true);
+        // A parked class whose head became the best of its gate may have to start before the one let in (I2).
+        if let Standing::Parked(gate) = self.class(class).standing {
+            self.expose(gate, queue);
+        }
+        Spot { class, ticket }
+    }
+
+    /// Takes a run out of line, wherever it stands.
+    pub(crate) fn remove(&mut self, spot: Spot) -> u32 {
+        let taken = self
+            .rehead(spot.class, |lanes| lanes.remove(spot.ticket))
+            .expect("a waiting run's spot holds it until it is taken out");
+        self.left(spot.class);
+        taken.item
+    }
+
+    /// The first startable run of a queue, or none. Parks what it finds refused.
+    pub(crate) fn first(&mut self, queue: u32) -> Option<(Head, Spot)> {
+        if self.queues[&queue].paused {
+            return None;
+        }
+        loop {
+            let held = &self.queues[&queue];
+            let free = self.class(held.free).head();
+            let class = match (free, held.open.first()) {
+                (None, None) => return None,
+                (Some(free), Some((open, class))) if *open < free => *class,
+                (None, Some((_, class))) => *class,
+                (Some(_), _) => held.free,
+            };
+            let refusing = self
+                .class(class)
+                .needs
+                .iter()
+                .copied()
+                .find(|gate| self.gates[gate].room == 0);
+            let Some(gate) = refusing else {
+                let (ticket, _) = self
+                    .class(class)
+                    .lanes
+                    .first()
+                    .expect("an open class is not empty (I1)");
+                return Some((Head::of(ticket), Spot { class, ticket }));
+            };
+            self.park(class, gate);
+        }
+    }
+
+    /// The run that stands there.
+    pub(crate) fn row(&self, spot: Spot) -> u32 {
+        *self
+            .class(spot.class)
+            .lanes
+            .get(spot.ticket)
+            .expect("a spot holds its run until it is taken out")
+    }
+
+    /// How many waiting runs count as blocked.
+    pub(crate) fn blocked(&self) -> usize {
+        self.blocked
+    }
+
+    /// How many runs wait at a limit, whether it lets them in or not.
+    pub(crate) fn waiting_at(&self, gate: u32) -> usize {
+        self.gates.get(&gate).map_or(0, |gate| gate.waiting)
+    }
+
+    /// True when a limit does not let this run in now, or its queue is paused. Costs as much as there is room.
+    pub(crate) fn is_blocked(&self, spot: Spot) -> bool {
+        let class = self.class(spot.class);
+        if self.queues[&class.queue].paused {
+            return true;
+        }
+        let Some(gate) = class.gate() else { return false };
+        let held = &self.gates[&gate];
+        if held.blocked() == 0 {
+            return false;
+        }
+        // Let in are the first of those that wait at the gate, as many as there is room.
+        let room = held.room as usize;
+        let own = Head::of(spot.ticket);
+        let before = |class: &Class| {
+            class
+                .lanes
+                .iter()
+                .take(room)
+                .filter(|(ticket, _)| Head::of(*ticket) < own)
+                .count()
+        };
+        self.at_gate(gate).map(before).sum::<usize>() >= room
+    }
+
+    /// Claim order of one queue, whether limits have room or not: the waiting rows with their heads.
+    pub(crate) fn in_order(&self, queue: u32) -> impl Iterator<Item = (Head, u32)> + '_ {
+        let mut sources: Vec<_> = self
+            .members(queue)
+            .map(|class| {
+                class
+                    .lanes
+                    .iter()
+                    .map(|(ticket, row)| (Head::of(ticket), *row))
+                    .peekable()
+            })
+            .collect();
+        std::iter::from_fn(move || {
+            let best = sources
+                .iter_mut()
+                .filter_map(|source| source.peek().map(|(head, _)| *head))
+                .min()?;
+            sources
+                .iter_mut()
+                .find_map(|source| source.next_if(|(head, _)| *head == best))
+        })
+    }
+
+    fn members(&self, queue: u32) -> impl Iterator<Item = &Class> {
+        self.classes
+            .iter()
+            .flatten()
+            .filter(move |class| class.queue == queue)
+    }
+
+    fn at_gate(&self, gate: u32) -> impl Iterator<Item = &Class> {
+        self.classes
+            .iter()
+            .flatten()
+            .filter(move |class| class.gate() == Some(gate) && !self.queues[&class.queue].paused)
+    }
+
+    fn class(&self, class: u32) -> &Class {
+        self.classes[class as usize]
+            .as_ref()
+            .expect("a class exists while a run stands in it (I1)")
+    }
+
+    fn class_mut(&mut self, class: u32) -> &mut Class {
+        self.classes[class as usize]
+            .as_mut()
+            .expect("a class exists while a run stands in it (I1)")
+    }
+
+    fn queue_mut(&mut self, queue: u32) -> &mut Queue {
+        self.queues
+            .get_mut(&queue)
+            .expect("a queue is added before it is used")
+    }
+
+    fn new_class(&mut self, queue: u32, needs: Needs, standing: Standing) -> u32 {
+        let class = Class {
+            queue,
+            needs,
+            standing,
+            lanes: Lanes::default(),
+        };
+        if let Some(number) = self.vacant.pop() {
+            self.classes[number as usize] = Some(class);
+            number
+        } else {
+            self.classes.push(Some(class));
+            u32::try_from(self.classes.len() - 1).expect("there are fewer classes than waiting runs")
+        }
+    }
+
+    /// Changes a class's lanes and keeps it in its set under its head (I1).
+    fn rehead<T>(&mut self, class: u32, change: impl FnOnce(&mut Lanes<u32, Line>) -> T) -> T {
+        let held = self.class_mut(class);
+        let before = held.head();
+        let answer = change(&mut held.lanes);
+        let after = held.head();
+        if before != after && held.standing != Standing::Free {
+            let (queue, standing) = (held.queue, held.standing);
+            let set = self.set(queue, standing);
+            if let Some(before) = before {
+                set.remove(&(before, class));
+            }
+            if let Some(after) = after {
+                set.insert((after, class));
+            }
+        }
+        answer
+    }
+
+    fn set(&mut self, queue: u32, standing: Standing) -> &mut BTreeSet<(Head, u32)> {
+        match standing {
+            Standing::Parked(gate) => self
+                .gates
+                .get_mut(&gate)
+                .expect("classes park at known gates")
+                .parked
+                .entry(queue)
+                .or_default(),
+            _ => &mut self.queue_mut(queue).open,
+        }
+    }
+
+    /// Keeps the counts after one run left a class, drops the class when it was the last, and lets in the next.
+    fn left(&mut self, class: u32) {
+        self.count(class, 1, false);
+        let held = self.class(class);
+        let (queue, standing, needs) = (held.queue, held.standing, held.needs.clone());
+        if standing == Standing::Free {
+            return;
+        }
+        if held.lanes.is_empty() {
+            self.by_needs.remove(&(queue, needs.clone()));
+            self.classes[class as usize] = None;
+            self.vacant.push(class);
+            self.forget_if_empty(queue, standing);
+        }
+        // A let-in run that is gone, whether it took the slots or not, makes room for a better look (I2).
+        for gate in needs {
+            self.expose(gate, queue);
+        }
+    }
+
+    fn park(&mut self, class: u32, gate: u32) {
+        self.stand(class, Standing::Parked(gate));
+        let queue = self.class(class).queue;
+        for other in self.class(class).needs.clone() {
+            if other != gate {
+                self.expose(other, queue);
+            }
+        }
+    }
+
+    /// Opens the best class of `queue` that is parked at `gate`, if the gate has room.
+    fn expose(&mut self, gate: u32, queue: u32) {
+        let held = &self.gates[&gate];
+        if held.room == 0 {
+            return;
+        }
+        if let Some(&(_, class)) = held.parked.get(&queue).and_then(BTreeSet::first) {
+            self.stand(class, Standing::Open);
+        }
+    }
+
+    fn stand(&mut self, class: u32, standing: Standing) {
+        let held = self.class(class);
+        let (queue, before, runs) = (held.queue, held.standing, held.lanes.len());
+        let head = held
+            .head()
+            .expect("a class that stands somewhere is not empty (I1)");
+        let counted = !self.queues[&queue].paused;
+        let gate = held.gate();
+        if counted {
+            self.count_at(gate, runs, false);
+        }
+        self.set(queue, before).remove(&(head, class));
+        self.forget_if_empty(queue, before);
+        self.class_mut(class).standing = standing;
+        self.set(queue, standing).insert((head, class));
+        if counted {
+            let gate = self.class(class).gate();
+            self.count_at(gate, runs, true);
+        }
+    }
+
+    fn forget_if_empty(&mut self, queue: u32, standing: Standing) {
+        if let Standing::Parked(gate) = standing {
+            let parked = &mut self
+                .gates
+                .get_mut(&gate)
+                .expect("classes park at known gates")
+                .parked;
+            if parked.get(&queue).is_some_and(BTreeSet::is_empty) {
+                parked.remove(&queue);
+            }
+        }
+    }
+
+    fn count(&mut self, class: u32, runs: usize, more: bool) {
+        let held = self.class(class);
+        let (queue, gate) = (held.queue, held.gate());
+        let queue = self.queue_mut(queue);
+        queue.len = if more { queue.len + runs } else { queue.len - runs };
+        if queue.paused {
+            self.blocked = if more {
+                self.blocked + runs
+            } else {
+                self.blocked - runs
+            };
+        } else {
+            self.count_at(gate, runs, more);
+        }
+    }
+
+    fn count_at(&mut self, gate: Option<u32>, runs: usize, more: bool) {
+        let Some(gate) = gate else { return };
+        let gate = self.gates.get_mut(&gate).expect("classes name known gates");
+        self.blocked -= gate.blocked();
+        gate.waiting = if more {
+            gate.waiting + runs
+        } else {
+            gate.waiting - runs
+        };
+        self.blocked += gate.blocked();
+    }
+
+    /// Panics unless every invariant holds. Linear in what waits.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn check(&self) {
+        let mut waiting: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut blocked = 0;
+        for (number, class) in (0..)
+            .zip(&self.classes)
+            .filter_map(|(number, class)| Some((number, class.as_ref()?)))
+        {
+            let queue = &self.queues[&class.queue];
+            if queue.paused {
+                blocked += class.lanes.len();
+            } else if let Some(gate) = class.gate() {
+                *waiting.entry(gate).or_default() += class.lanes.len();
+            }
+            let places = self
+                .queues
+                .values()
+                .filter(|queue| queue.open.iter().any(|(_, c)| *c == number))
+                .count()
+                + self
+                    .gates
+                    .values()
+                    .flat_map(|gate| gate.parked.values())
+                    .flatten()
+                    .filter(|(_, c)| *c == number)
+                    .count();
+            assert_eq!(
+                places,
+                usize::from(class.standing != Standing::Free),
+                "I1 broken: class {number} is in {places} sets"
+            );
+            assert!(
+                class.standing == Standing::Free || !class.lanes.is_empty(),
+                "I1 broken: class {number} is empty"
+            );
+        }
+        for (number, gate) in &self.gates {
+            assert_eq!(
+                gate.waiting,
+                waiting.get(number).copied().unwrap_or(0),
+                "I3 broken at gate {number}"
+            );
+            blocked += gate.blocked();
+            for (queue, parked) in gate.parked.iter().filter(|_| gate.room > 0) {
+                let best = parked.first().expect("an empty set is forgotten").0;
+                let covered = self.members(*queue).any(|class| {
+                    class.standing == Standing::Open
+                        && class.needs.contains(number)
+                        && class.head().is_some_and(|head| head < best)
+                });
+                assert!(
+                    covered,
+                    "I2 broken: gate {number} has room and its best class stays parked"
+                );
+            }
+        }
+        assert_eq!(self.blocked, blocked, "I3 broken");
+    }
+}

@@ -1,0 +1,142 @@
+//! Telling a handler to stop, and telling waiters that there is work: a flag, and whoever sleeps on it.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Condvar, Mutex};
+
+/// Why a handler is asked to stop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// Somebody cancelled the run.
+    Cancelled,
+    /// The attempt is over its time.
+    TimedOut,
+    /// The runtime shuts down.
+    Shutdown,
+}
+
+/// A request to stop, shared by the engine and one claim's worker. The first reason stays.
+#[derive(Debug, Default)]
+pub(crate) struct StopSignal {
+    /// 0 while nobody asked.
+    reason: AtomicU8,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl StopSignal {
+    /// Asks to stop and wakes who waits for it. Never called while the engine's lock is held.
+    pub(crate) fn fire(&self, reason: StopReason) {
+        let code = match reason {
+            StopReason::Cancelled => 1,
+            StopReason::TimedOut => 2,
+            StopReason::Shutdown => 3,
+        };
+        // stop-signal: pairs with the `Acquire` in `reason`; a worker that sees the request sees what led to it.
+        let _ = self
+            .reason
+            .compare_exchange(0, code, Ordering::Release, Ordering::Relaxed);
+        let wakers = std::mem::take(&mut *self.wakers.lock());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        // stop-signal: pairs with the `Release` in `fire`.
+        match self.reason.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(StopReason::Cancelled),
+            2 => Some(StopReason::TimedOut),
+            _ => Some(StopReason::Shutdown),
+        }
+    }
+
+    pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<StopReason> {
+        if let Some(reason) = self.reason() {
+            return Poll::Ready(reason);
+        }
+        let mut wakers = self.wakers.lock();
+        if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            wakers.push(context.waker().clone());
+        }
+        drop(wakers);
+        // A request between the first look and the registration found nobody to wake.
+        self.reason().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// A bell: rung when there may be work or an earlier deadline; remembered until somebody listens.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    state: Mutex<BellState>,
+    rung: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct BellState {
+    rung: bool,
+    waker: Option<Waker>,
+}
+
+impl Bell {
+    /// Never called while the engine's lock is held.
+    pub(crate) fn ring(&self) {
+        let mut state = self.state.lock();
+        state.rung = true;
+        let waker = state.waker.take();
+        drop(state);
+        self.rung.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Ready once for any number of rings since the last time. One task listens at a time.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.rung) {
+            return Poll::Ready(());
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Waits on this thread until rung, at most `timeout` when there is one. True when rung.
+    pub(crate) fn wait(&self, timeout: Option<std::time::Duration>) -> bool {
+        let mut state = self.state.lock();
+        if !state.rung {
+            match timeout {
+                Some(timeout) => drop(self.rung.wait_for(&mut state, timeout)),
+                None => self.rung.wait(&mut state),
+            }
+        }
+        std::mem::take(&mut state.rung)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_to_stop_stays() {
+        let signal = StopSignal::default();
+        assert_eq!(signal.reason(), None);
+        signal.fire(StopReason::TimedOut);
+        signal.fire(StopReason::Cancelled);
+        assert_eq!(signal.reason(), Some(StopReason::TimedOut));
+    }
+
+    #[test]
+    fn a_ring_before_anybody_listens_is_not_lost() {
+        let bell = Bell::default();
+        bell.ring();
+        bell.ring();
+        assert!(bell.wait(None));
+        assert!(
+            !bell.wait(Some(std::time::Duration::ZERO)),
+            "any number of rings is heard once"
+        );
+    }
+}

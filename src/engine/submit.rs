@@ -1,0 +1,467 @@
+//! Accepting runs: one, or a batch.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+
+use super::core::{Core, key_scope};
+use super::error::Error;
+use crate::catalog::{RunBody, RunRow, When, shared_tags};
+use crate::ids::RunId;
+use crate::model::{
+    InvalidValue, MAX_NAME, NewRun, Place, Retry, StateType, Target, Text, check_parameters, check_tags,
+};
+use crate::priority::Priority;
+
+/// Most runs in one batch, as in the reference's task queue.
+pub const MAX_BATCH: usize = 500;
+
+/// The answer to a submission.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Submitted {
+    /// The run that stands for the submission.
+    pub id: RunId,
+    /// The version of the engine at which it was accepted, or found.
+    pub version: u64,
+    /// True when an earlier submission with the same idempotency key had made it.
+    pub existing: bool,
+}
+
+/// A run that has been checked and can be put in without failing, but for capacity.
+struct Prepared {
+    body: Arc<RunBody>,
+    name: Option<Text>,
+    queue: u32,
+    deployment: Option<u32>,
+    priority: Priority,
+    not_before: Option<i64>,
+    fingerprint: u64,
+}
+
+impl Core {
+    pub(crate) fn submit(&mut self, new: NewRun) -> Result<Submitted, Error> {
+        self.accepts_work()?;
+        let prepared = self.prepare(new)?;
+        if let Some(existing) = self.existing(&prepared)? {
+            return Ok(existing);
+        }
+        self.room_for(&prepared)?;
+        Ok(self.accept(prepared))
+    }
+
+    /// Each run is checked alone and answered in the order of input; capacity is checked first, for all at once.
+    pub(crate) fn submit_batch(
+        &mut self,
+        batch: Vec<NewRun>,
+    ) -> Result<Vec<Result<Submitted, Error>>, Error> {
+        self.accepts_work()?;
+        if !(1..=MAX_BATCH).contains(&batch.len()) {
+            return Err(Error::BatchSize {
+                size: batch.len(),
+                most: MAX_BATCH,
+            });
+        }
+        let now = self.wall;
+        let later = batch
+            .iter()
+            .filter(|new| new.not_before.is_some_and(|at| at.timestamp_micros() > now))
+            .count();
+        self.fits_waiting(batch.len() - later)?;
+        self.fits_scheduled(later)?;
+        let first_of_batch = self.seq;
+        let mut answers = Vec::with_capacity(batch.len());
+        for new in batch {
+            answers.push(self.submit_in_batch(new, first_of_batch));
+        }
+        Ok(answers)
+    }
+
+    fn submit_in_batch(&mut self, new: NewRun, first_of_batch: u64) -> Result<Submitted, Error> {
+        let prepared = self.prepare(new)?;
+        let Some(existing) = self.existing(&prepared)? else {
+            return Ok(self.accept(prepared));
+        };
+        let row = self.find_run(existing.id)?;
+        if self.run(row).seq > first_of_batch {
+            let key = prepared.body.key.as_deref().unwrap_or_default().to_owned();
+            return Err(Error::Duplicate {
+                kind: "run with the idempotency key",
+                name: format!("{key:?} in this batch"),
+            });
+        }
+        Ok(existing)
+    }
+
+    pub(crate) fn accepts_work(&self) -> Result<(), Error> {
+        if self.stopped { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    fn fits_waiting(&self, asked: usize) -> Result<(), Error> {
+        let (waiting, capacity) = (self.waiting_total, self.settings.waiting_runs);
+        if asked == 0 || waiting + asked <= capacity {
+            return Ok(());
+        }
+        Err(Error::Full {
+            what: "waiting runs",
+            waiting,
+            capacity,
+            asked,
+        })
+    }
+
+    fn fits_scheduled(&self, asked: usize) -> Result<(), Error> {
+        let (waiting, capacity) = (self.scheduled_total, self.settings.scheduled_runs);
+        if asked == 0 || waiting + asked <= capacity {
+            return Ok(());
+        }
+        Err(Error::Full {
+            what: "scheduled runs",
+            waiting,
+            capacity,
+            asked,
+        })
+    }
+
+    fn room_for(&self, prepared: &Prepared) -> Result<(), Error> {
+        match prepared.not_before {
+            Some(at) if at > self.wall => self.fits_scheduled(1),
+            _ => self.fits_waiting(1),
+        }
+    }
+
+    /// The run that already holds the key, if one does.
+    fn existing(&self, prepared: &Prepared) -> Result<Option<Submitted>, Error> {
+        let Some(key) = &prepared.body.key else {
+            return Ok(None);
+        };
+        match self.keys.get(&(key_scope(&prepared.body), key.clone())) {
+            None => Ok(None),
+            Some(&(id, fingerprint)) if fingerprint == prepared.fingerprint => Ok(Some(Submitted {
+                id,
+                version: self.version,
+                existing: true,
+            })),
+            Some(&(run, _)) => Err(Error::KeyConflict {
+                key: key.to_string(),
+                run,
+            }),
+        }
+    }
+
+    fn prepare(&self, new: NewRun) -> Result<Prepared, Error> {
+        let (flow, deployment) = self.target_rows(&new.target)?;
+        let work = deployment.and_then(|row| self.deployments[row as usize].as_ref());
+        let template = match work {
+            Some(work) => work.template.clone(),
+            None => self.flow_template(flow),
+        };
+        let data = deployment.and_then(|row| self.catalog.deployments.get(row));
+        let queue = match &new.queue {
+            Some((pool, queue)) => self.queue_row(pool, queue)?,
+            None => data.and_then(|row| row.queue).unwrap_or(self.default_queue()),
+        };
+        if let Some(name) = &new.name
+            && name.len() > MAX_NAME
+        {
+            return Err(InvalidValue::new("name", name, "keep it within 1,000 bytes").into());
+        }
+        if let Some(key) = &new.key
+            && (key.is_empty() || key.len() > MAX_NAME)
+        {
+            return Err(InvalidValue::new("idempotency_key", key, "give it 1 to 1,000 bytes").into());
+        }
+        let priority = new
+            .priority
+            .or(data.map(|row| row.data.priority))
+            .unwrap_or_default();
+        let mut prepared = Prepared {
+            body: template,
+            name: None,
+            queue,
+            deployment,
+            priority,
+            not_before: new.not_before.map(|at| at.timestamp_micros()),
+            fingerprint: 0,
+        };
+        let plain = new.parameters.is_empty()
+            && new.tags.is_empty()
+            && new.labels.is_empty()
+            && new.queue.is_none()
+            && new.key.is_none()
+            && new.retry.is_none()
+            && new.timeout.is_none();
+        if !plain {
+            if new.key.is_some() {
+                prepared.fingerprint = fingerprint(&new, priority);
+            }
+            prepared.body = Arc::new(self.own_body(&prepared.body, queue, &new)?);
+        }
+        prepared.name = new.name;
+        Ok(prepared)
+    }
+
+    /// The body of a run that says something of its own.
+    fn own_body(&self, template: &RunBody, queue: u32, new: &NewRun) -> Result<RunBody, Error> {
+        let mut body = template.clone();
+        if !new.parameters.is_empty() {
+            let mut parameters = (*body.parameters).clone();
+            parameters.extend(
+                new.parameters
+                    .iter()
+                    .map(|(key, value)| (key.clone(), value.clone())),
+            );
+            check_parameters(&parameters)?;
+            body.parameters = Arc::new(parameters);
+        }
+        if !new.tags.is_empty() {
+            let mut tags: Vec<Text> = body.tags.iter().map(|tag| Text::from(&**tag)).collect();
+            for tag in &new.tags {
+                if !tags.contains(tag) {
+                    tags.push(tag.clone());
+                }
+            }
+            check_tags(&tags)?;
+            body.tags = shared_tags(&tags);
+        }
+        if !new.labels.is_empty() {
+            let mut labels = (*body.labels).clone();
+            labels.extend(new.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+            check_labels(&labels)?;
+            body.labels = Arc::new(labels);
+        }
+        let data = &self
+            .catalog
+            .queues
+            .get(queue)
+            .expect("the queue was just found")
+            .data;
+        body.queue_id = Some(data.id);
+        body.queue_name = Some(data.name.clone());
+        body.key.clone_from(&new.key);
+        body.retry = check_retry(new.retry.unwrap_or(body.retry))?;
+        body.timeout = check_timeout(new.timeout.or(body.timeout))?;
+        Ok(body)
+    }
+
+    fn target_rows(&self, target: &Target) -> Result<(u32, Option<u32>), Error> {
+        let flow_row = |name: &Text| {
+            self.catalog
+                .flow_names
+                .get(name)
+                .copied()
+                .ok_or_else(|| Error::NotFound {
+                    kind: "flow",
+                    name: format!("{name:?}"),
+                    hint: "register a handler for it, or make a deployment of it, first",
+                })
+        };
+        match target {
+            Target::Flow(name) => Ok((flow_row(name)?, None)),
+            Target::Deployment(id) => {
+                let row = self.deployment_row(*id)?;
+                Ok((
+                    self.catalog.deployments.get(row).expect("just found").flow,
+                    Some(row),
+                ))
+            }
+            Target::Named { flow, deployment } => {
+                let flow_row = flow_row(flow)?;
+                let row = self
+                    .catalog
+                    .deployment_names
+                    .get(&(flow_row, deployment.clone()))
+                    .copied();
+                let row = row.filter(|&row| self.deployments.get(row as usize).is_some_and(Option::is_some));
+                let row = row.ok_or_else(|| Error::NotFound {
+                    kind: "deployment",
+                    name: format!("{:?}", target.to_string()),
+                    hint: "make it first with `deploy`",
+                })?;
+                Ok((flow_row, Some(row)))
+            }
+        }
+    }
+
+    /// Puts a checked run in. Cannot fail.
+    fn accept(&mut self, prepared: Prepared) -> Submitted {
+        let name = prepared.name.unwrap_or_else(|| self.some_name());
+        let key = prepared.body.key.clone();
+        let scope = key_scope(&prepared.body);
+        let due = prepared.not_before.unwrap_or(self.wall).max(self.wall);
+        let row = self.insert_run(
+            prepared.body,
+            name,
+            prepared.queue,
+            prepared.deployment,
+            prepared.priority,
+            due,
+        );
+        let id = self.run(row).id;
+        if let Some(key) = key {
+            self.keys.insert((scope, key), (id, prepared.fingerprint));
+        }
+        if due > self.wall {
+            self.enter_later(row);
+        } else {
+            self.enter_line(row);
+        }
+        Submitted {
+            id,
+            version: self.version,
+            existing: false,
+        }
+    }
+
+    /// Fills a row for a new run. The caller puts it into its place.
+    pub(crate) fn insert_run(
+        &mut self,
+        body: Arc<RunBody>,
+        name: Text,
+        queue: u32,
+        deployment: Option<u32>,
+        priority: Priority,
+        due: i64,
+    ) -> u32 {
+        let at = self.wall;
+        let id = self.ids.run(at, self.catalog.runs.next_row());
+        let seq = self.next_seq();
+        let row = self.catalog.runs.insert(RunRow {
+            id,
+            name,
+            body,
+            created: at,
+            updated: at,
+            queue: Some(queue),
+            deployment,
+            priority,
+            place: Place::Scheduled,
+            due,
+            seq,
+            state: Some(StateType::Scheduled),
+            state_name: StateType::Scheduled.default_name(),
+            state_at: at,
+            message: None,
+            run_count: 0,
+            attempt: 0,
+            expected_start: When::at(due),
+            next_start: When::at(due),
+            start: When::NEVER,
+            end: When::NEVER,
+            total_run: 0,
+            result: None,
+        });
+        if let Some(work) = deployment.and_then(|deployment| self.deployments[deployment as usize].as_mut()) {
+            self.active.push(&mut work.active, row);
+        }
+        self.totals.accepted += 1;
+        self.changed();
+        row
+    }
+
+    /// Two random words.
+    pub(crate) fn some_name(&mut self) -> Text {
+        static NAMES: LazyLock<Vec<Text>> = LazyLock::new(|| {
+            FIRST
+                .iter()
+                .flat_map(|first| {
+                    SECOND
+                        .iter()
+                        .map(move |second| Text::from(format!("{first}-{second}")))
+                })
+                .collect()
+        });
+        #[expect(clippy::cast_possible_truncation, reason = "only the low bits are wanted")]
+        let at = self.ids.random().next() as usize % NAMES.len();
+        NAMES[at].clone()
+    }
+}
+
+const FIRST: [&str; 32] = [
+    "amber", "bold", "brisk", "calm", "clear", "coral", "crisp", "dapper", "deft", "eager", "early", "fair",
+    "fleet", "fond", "gentle", "glad", "green", "hardy", "ivory", "jolly", "keen", "lively", "lucid",
+    "merry", "nimble", "noble", "plain", "quick", "quiet", "ready", "steady", "warm",
+];
+const SECOND: [&str; 32] = [
+    "acorn", "badger", "beacon", "birch", "brook", "cedar", "comet", "crane", "ember", "falcon", "fern",
+    "finch", "harbor", "hazel", "heron", "island", "juniper", "lantern", "lark", "linden", "maple", "meadow",
+    "otter", "pebble", "plover", "reed", "river", "robin", "sparrow", "thistle", "willow", "wren",
+];
+
+/// Tells one content from another under the same key. The same in every process.
+fn fingerprint(new: &NewRun, priority: Priority) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(&new.parameters)
+        .expect("parameters are JSON")
+        .hash(&mut hasher);
+    serde_json::to_string(&new.labels)
+        .expect("labels are JSON")
+        .hash(&mut hasher);
+    (
+        new.target.to_string(),
+        &new.name,
+        &new.tags,
+        &new.queue,
+        priority,
+        new.timeout,
+    )
+        .hash(&mut hasher);
+    (
+        new.not_before,
+        new.retry.map(|retry| (retry.retries, retry.delay)),
+    )
+        .hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Most retries of a run.
+pub(crate) const MAX_RETRIES: u32 = 10_000;
+/// Longest span the engine counts in: a hundred years. Longer ones are surely mistakes and would overflow later.
+pub(crate) const MAX_SPAN: std::time::Duration = std::time::Duration::from_secs(100 * 366 * 86_400);
+
+pub(crate) fn check_retry(retry: Retry) -> Result<Retry, InvalidValue> {
+    if retry.retries > MAX_RETRIES {
+        return Err(InvalidValue::new(
+            "retries",
+            &retry.retries.to_string(),
+            "give at most 10,000",
+        ));
+    }
+    if retry.delay > MAX_SPAN {
+        return Err(InvalidValue::new(
+            "retry_delay",
+            &format!("{:?}", retry.delay),
+            "give at most 100 years",
+        ));
+    }
+    Ok(retry)
+}
+
+pub(crate) fn check_timeout(
+    timeout: Option<std::time::Duration>,
+) -> Result<Option<std::time::Duration>, InvalidValue> {
+    match timeout {
+        Some(span) if span.as_micros() == 0 || span > MAX_SPAN => Err(InvalidValue::new(
+            "timeout",
+            &format!("{span:?}"),
+            "give one microsecond to 100 years, or none",
+        )),
+        _ => Ok(timeout),
+    }
+}
+
+/// The reference's labels: booleans, numbers and texts.
+pub(crate) fn check_labels(labels: &crate::model::Object) -> Result<(), InvalidValue> {
+    match labels
+        .iter()
+        .find(|(_, value)| value.is_null() || value.is_array() || value.is_object())
+    {
+        Some((key, _)) => Err(InvalidValue::new(
+            "labels",
+            key,
+            "give each label a boolean, a number or a text",
+        )),
+        None => check_parameters(labels).map_err(|refused| InvalidValue {
+            field: "labels",
+            ..refused
+        }),
+    }
+}

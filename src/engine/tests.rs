@@ -1,0 +1,107 @@
+//! First light: one of each, end to end, on a manual clock.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::model::{Place, Retry};
+use crate::schedule::Schedule;
+
+fn engine() -> (Engine, ManualClock) {
+    let clock = ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+    let engine = Engine::builder().clock(clock.clone()).seed(1).build().unwrap();
+    (engine, clock)
+}
+
+fn take(engine: &Engine) -> Claim {
+    engine.claim(&Scope::all()).unwrap().expect("something is there to claim")
+}
+
+#[test]
+fn a_run_goes_from_submission_to_completion() {
+    let (engine, clock) = engine();
+    engine.flow("work").unwrap();
+    let run = engine.submit("work").unwrap().id;
+    assert_eq!(engine.run(run).unwrap().place, Place::Ready);
+    let claim = take(&engine);
+    assert_eq!(claim.run(), run);
+    engine.begin(&claim).unwrap();
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(engine.complete(&claim, Outcome::Completed(7.into())).unwrap(), Ended::Finished(StateType::Completed));
+    let run = engine.run(run).unwrap();
+    assert_eq!(run.result, Some(7.into()));
+    assert_eq!(run.total_run_time, Duration::from_secs(2));
+    assert_eq!(run.place, Place::Finished);
+    assert!(matches!(engine.complete(&claim, Outcome::Cancelled), Err(Error::StaleClaim { .. })));
+    engine.check_invariants();
+}
+
+#[test]
+fn l1_a_deployment_never_runs_more_than_its_limit() {
+    let (engine, _) = engine();
+    let one = NonZeroU32::new(1).unwrap();
+    engine.deploy(NewDeployment::new("f", "d").concurrency_limit(one)).unwrap();
+    for _ in 0..3 {
+        engine.submit("f/d").unwrap();
+    }
+    let claim = take(&engine);
+    assert_eq!(engine.snapshot().blocked, 2);
+    assert_eq!(engine.claim(&Scope::all()).unwrap().unwrap_err(), Empty::Blocked);
+    engine.complete(&claim, Outcome::Completed(().into())).unwrap();
+    assert_eq!(engine.snapshot().blocked, 1);
+    take(&engine);
+    engine.check_invariants();
+}
+
+#[test]
+fn r5_a_failed_attempt_is_tried_again_after_its_delay() {
+    let (engine, clock) = engine();
+    engine.deploy(NewDeployment::new("f", "d").retry(Retry::fixed(1, Duration::from_secs(10)))).unwrap();
+    let run = engine.submit("f/d").unwrap().id;
+    let claim = take(&engine);
+    engine.begin(&claim).unwrap();
+    assert_eq!(engine.complete(&claim, Outcome::failed("no luck")).unwrap(), Ended::Retrying);
+    assert!(matches!(engine.claim(&Scope::all()).unwrap(), Err(Empty::NotDue(_))));
+    assert_eq!(engine.advance().unwrap(), Some(Duration::from_secs(10)));
+    clock.advance(Duration::from_secs(10));
+    let claim = take(&engine);
+    assert_eq!(claim.attempt(), 2);
+    engine.begin(&claim).unwrap();
+    let ended = engine.complete(&claim, Outcome::failed("again")).unwrap();
+    assert_eq!(ended, Ended::Finished(StateType::Failed));
+    assert_eq!(engine.run(run).unwrap().run_count, 2);
+    engine.check_invariants();
+}
+
+#[test]
+fn r5_an_attempt_over_its_timeout_ends_and_its_claim_is_stale() {
+    let (engine, clock) = engine();
+    engine.deploy(NewDeployment::new("f", "d").timeout(Duration::from_secs(5))).unwrap();
+    let run = engine.submit("f/d").unwrap().id;
+    let claim = take(&engine);
+    engine.begin(&claim).unwrap();
+    clock.advance(Duration::from_secs(5));
+    engine.advance().unwrap();
+    let after = engine.run(run).unwrap();
+    assert_eq!(after.state_name.unwrap(), "TimedOut");
+    assert!(matches!(engine.complete(&claim, Outcome::Cancelled), Err(Error::StaleClaim { .. })));
+    assert_eq!(engine.snapshot().processing_tasks, 0);
+    engine.check_invariants();
+}
+
+#[test]
+fn s4_schedules_make_runs_ahead_and_a_long_sleep_runs_only_the_latest() {
+    let (engine, clock) = engine();
+    let schedule = Schedule::cron("* * * * *", "UTC").unwrap();
+    engine.deploy(NewDeployment::new("f", "d").schedule(schedule)).unwrap();
+    engine.advance().unwrap();
+    let status = engine.snapshot();
+    assert_eq!((status.scheduled, status.queued_tasks), (60, 1), "an hour ahead; the first is due at once");
+    clock.advance(Duration::from_secs(3600));
+    engine.advance().unwrap();
+    engine.check_invariants();
+    let status = engine.snapshot();
+    assert_eq!((status.queued_tasks, status.totals.missed), (2, 59));
+    assert_eq!(status.scheduled, 60);
+}

@@ -1,0 +1,370 @@
+//! Deployments: a flow plus defaults and schedules.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Object, Text};
+use crate::ids::{DeploymentId, FlowId, QueueId, ScheduleId};
+use crate::priority::Priority;
+use crate::schedule::Schedule;
+
+/// When a failed attempt is tried again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Retry {
+    /// How often a run is tried again after its first attempt failed.
+    pub retries: u32,
+    /// How long after the failure, in engine (monotonic) time.
+    #[serde(with = "super::run::seconds")]
+    pub delay: Duration,
+}
+
+impl Retry {
+    /// `retries` more attempts, each `delay` after the failure before it.
+    #[must_use]
+    pub const fn fixed(retries: u32, delay: Duration) -> Self {
+        Self { retries, delay }
+    }
+}
+
+/// A flow plus defaults: parameters, tags, priority, work queue, concurrency limit, schedules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Names the deployment.
+    pub id: DeploymentId,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+    /// When it last changed.
+    pub updated: DateTime<Utc>,
+    /// Unique among the deployments of its flow.
+    pub name: Text,
+    /// Its flow.
+    pub flow_id: FlowId,
+    /// Free text.
+    #[serde(default)]
+    pub version: Option<Text>,
+    /// Free text.
+    #[serde(default)]
+    pub description: Option<Text>,
+    /// While true, its schedules make no runs.
+    #[serde(default)]
+    pub paused: bool,
+    /// When it runs by itself.
+    #[serde(default)]
+    pub schedules: Vec<DeploymentSchedule>,
+    /// Most runs of it that are claimed at once.
+    #[serde(default)]
+    pub concurrency_limit: Option<u32>,
+    /// Parameters of its runs, unless the run says otherwise.
+    #[serde(default)]
+    pub parameters: Object,
+    /// Tags of its runs, besides the run's own.
+    #[serde(default)]
+    pub tags: Vec<Text>,
+    /// Free keys and values.
+    #[serde(default)]
+    pub labels: Object,
+    /// The pool its runs wait in.
+    #[serde(default)]
+    pub work_pool_name: Option<Text>,
+    /// The queue its runs wait in, by name.
+    #[serde(default)]
+    pub work_queue_name: Option<Text>,
+    /// The queue its runs wait in.
+    #[serde(default)]
+    pub work_queue_id: Option<QueueId>,
+    /// The level of its runs, unless the run says otherwise.
+    #[serde(default)]
+    pub priority: Priority,
+    /// What follows a failed attempt.
+    #[serde(default)]
+    pub retry: Retry,
+    /// Longest time one attempt may take; none is no bound.
+    #[serde(default, with = "super::run::maybe_seconds")]
+    pub timeout: Option<Duration>,
+}
+
+/// One schedule of a deployment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentSchedule {
+    /// Names the schedule.
+    pub id: ScheduleId,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+    /// When it last changed.
+    pub updated: DateTime<Utc>,
+    /// When it fires.
+    pub schedule: Schedule,
+    /// While false, it makes no runs.
+    pub active: bool,
+    /// A stable name inside the deployment; it keeps the occurrences of a schedule that is made anew.
+    #[serde(default)]
+    pub slug: Option<Text>,
+    /// Laid over the deployment's parameters, key by key.
+    #[serde(default)]
+    pub parameters: Object,
+    /// Most runs of it that are planned ahead; none is the engine's own bound.
+    #[serde(default)]
+    pub max_scheduled_runs: Option<NonZeroU32>,
+}
+
+/// A schedule to put on a deployment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[must_use]
+pub struct NewSchedule {
+    pub(crate) schedule: Schedule,
+    #[serde(default = "yes")]
+    pub(crate) active: bool,
+    #[serde(default)]
+    pub(crate) slug: Option<Text>,
+    #[serde(default)]
+    pub(crate) parameters: Object,
+    #[serde(default)]
+    pub(crate) max_scheduled_runs: Option<NonZeroU32>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl NewSchedule {
+    /// An active schedule without a slug.
+    pub fn new(schedule: Schedule) -> Self {
+        Self {
+            schedule,
+            active: true,
+            slug: None,
+            parameters: Object::new(),
+            max_scheduled_runs: None,
+        }
+    }
+
+    /// A stable name inside the deployment.
+    pub fn slug(mut self, slug: impl Into<Text>) -> Self {
+        self.slug = Some(slug.into());
+        self
+    }
+
+    /// Makes it inactive: it fires nothing until it is activated.
+    pub fn inactive(mut self) -> Self {
+        self.active = false;
+        self
+    }
+
+    /// Laid over the deployment's parameters, key by key.
+    pub fn parameters(mut self, parameters: Object) -> Self {
+        self.parameters = parameters;
+        self
+    }
+
+    /// Most runs of it that are planned ahead. Default: the engine's own bound.
+    pub fn max_scheduled_runs(mut self, most: NonZeroU32) -> Self {
+        self.max_scheduled_runs = Some(most);
+        self
+    }
+}
+
+impl From<Schedule> for NewSchedule {
+    fn from(schedule: Schedule) -> Self {
+        Self::new(schedule)
+    }
+}
+
+/// A deployment to make.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct NewDeployment {
+    pub(crate) flow: Text,
+    pub(crate) name: Text,
+    pub(crate) version: Option<Text>,
+    pub(crate) description: Option<Text>,
+    pub(crate) paused: bool,
+    pub(crate) schedules: Vec<NewSchedule>,
+    pub(crate) limit: Option<NonZeroU32>,
+    pub(crate) parameters: Object,
+    pub(crate) tags: Vec<Text>,
+    pub(crate) labels: Object,
+    pub(crate) pool: Option<Text>,
+    pub(crate) queue: Option<Text>,
+    pub(crate) priority: Priority,
+    pub(crate) retry: Retry,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl NewDeployment {
+    /// A deployment `name` of the flow `flow`; the flow is made if it is not there.
+    pub fn new(flow: impl Into<Text>, name: impl Into<Text>) -> Self {
+        Self {
+            flow: flow.into(),
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Level of its runs. Default: 1.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Most runs of it that are claimed at once. Default: unlimited.
+    pub fn concurrency_limit(mut self, limit: NonZeroU32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Adds a schedule.
+    pub fn schedule(mut self, schedule: impl Into<NewSchedule>) -> Self {
+        self.schedules.push(schedule.into());
+        self
+    }
+
+    /// Parameters of its runs, unless the run says otherwise.
+    pub fn parameters(mut self, parameters: Object) -> Self {
+        self.parameters = parameters;
+        self
+    }
+
+    /// Adds a tag.
+    pub fn tag(mut self, tag: impl Into<Text>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Labels: free keys and values.
+    pub fn labels(mut self, labels: Object) -> Self {
+        self.labels = labels;
+        self
+    }
+
+    /// The queue its runs wait in: a queue of a pool, both made beforehand. Default: `default` of `default`.
+    pub fn work_queue(mut self, pool: impl Into<Text>, queue: impl Into<Text>) -> Self {
+        self.pool = Some(pool.into());
+        self.queue = Some(queue.into());
+        self
+    }
+
+    /// What follows a failed attempt. Default: nothing.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Longest time one attempt may take. Default: no bound.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Makes it paused: its schedules make no runs until it is resumed.
+    pub fn paused(mut self) -> Self {
+        self.paused = true;
+        self
+    }
+
+    /// Free text for people.
+    pub fn description(mut self, text: impl Into<Text>) -> Self {
+        self.description = Some(text.into());
+        self
+    }
+
+    /// Free text: the version of what is deployed.
+    pub fn version(mut self, text: impl Into<Text>) -> Self {
+        self.version = Some(text.into());
+        self
+    }
+}
+
+/// What to change of a deployment; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct DeploymentPatch {
+    pub(crate) version: Option<Option<Text>>,
+    pub(crate) description: Option<Option<Text>>,
+    pub(crate) limit: Option<Option<NonZeroU32>>,
+    pub(crate) parameters: Option<Object>,
+    pub(crate) tags: Option<Vec<Text>>,
+    pub(crate) labels: Option<Object>,
+    pub(crate) queue: Option<(Text, Text)>,
+    pub(crate) priority: Option<Priority>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) timeout: Option<Option<Duration>>,
+    pub(crate) schedules: Option<Vec<NewSchedule>>,
+}
+
+impl DeploymentPatch {
+    /// A patch that changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Level of runs made from now on; waiting ones keep theirs.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Sets or removes the limit. Lowering it kills nothing; raising or removing it lets waiting runs in.
+    pub fn concurrency_limit(mut self, limit: Option<NonZeroU32>) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Replaces the parameters of runs made from now on; planned runs are planned again with them.
+    pub fn parameters(mut self, parameters: Object) -> Self {
+        self.parameters = Some(parameters);
+        self
+    }
+
+    /// Replaces the tags.
+    pub fn tags<T: Into<Text>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = Some(tags.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Replaces the labels.
+    pub fn labels(mut self, labels: Object) -> Self {
+        self.labels = Some(labels);
+        self
+    }
+
+    /// The queue of runs made from now on; waiting ones stay where they are.
+    pub fn work_queue(mut self, pool: impl Into<Text>, queue: impl Into<Text>) -> Self {
+        self.queue = Some((pool.into(), queue.into()));
+        self
+    }
+
+    /// What follows a failed attempt, for runs made from now on.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Longest time of one attempt, for runs made from now on; `None` removes the bound.
+    pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets or clears the description.
+    pub fn description(mut self, text: Option<Text>) -> Self {
+        self.description = Some(text);
+        self
+    }
+
+    /// Sets or clears the version text.
+    pub fn version(mut self, text: Option<Text>) -> Self {
+        self.version = Some(text);
+        self
+    }
+
+    /// Replaces all schedules. One with the slug of a former schedule keeps that schedule's id, so that none of its
+    /// occurrences runs twice; an empty list removes all.
+    pub fn schedules(mut self, schedules: Vec<NewSchedule>) -> Self {
+        self.schedules = Some(schedules);
+        self
+    }
+}

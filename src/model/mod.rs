@@ -1,0 +1,25 @@
+//! What the engine keeps, as plain data: flows, deployments, schedules, runs, task runs, pools and queues.
+//!
+//! Everything here is a value: reading one costs a copy, changing one changes nothing in the engine. The `New…`
+//! and `…Patch` types are what callers hand in; the others are what they get back. All of them are serde types
+//! whose keys are those of the reference's JSON, so a document written for one reads in the other.
+
+mod deployment;
+mod flow;
+mod pool;
+mod rules;
+mod run;
+mod state;
+mod text;
+
+pub use deployment::{Deployment, DeploymentPatch, DeploymentSchedule, NewDeployment, NewSchedule, Retry};
+pub use flow::Flow;
+pub use pool::{NewPool, NewQueue, PoolStatus, WorkPool, WorkQueue};
+pub use rules::{InvalidValue, MAX_NAME, MAX_PARAMETERS, MAX_TAGS};
+pub(crate) use rules::{check_name, check_name_or_empty, check_parameters, check_tags};
+pub use run::{CreatedBy, NewRun, Place, Run, RunPolicy, Target, TaskRun};
+pub use state::{State, StateType};
+pub use text::Text;
+
+/// A JSON object: parameters, labels, context.
+pub type Object = serde_json::Map<String, serde_json::Value>;

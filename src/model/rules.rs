@@ -1,0 +1,138 @@
+//! What names, tags and parameters may be. The reference's rules, made the same for every way in.
+
+use super::{Object, Text};
+
+/// Longest name, in bytes. The reference sets none; a bound keeps one caller from filling the memory.
+pub const MAX_NAME: usize = 1_000;
+/// Most tags on one deployment or run.
+pub const MAX_TAGS: usize = 100;
+/// Largest compact JSON of `parameters`, in bytes (the reference's `server.api.max_parameter_size`).
+pub const MAX_PARAMETERS: usize = 524_288;
+
+/// A field holds a value that its rule does not allow.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{field} {value:?} is not allowed: {rule}")]
+pub struct InvalidValue {
+    /// The field, as in the JSON form.
+    pub field: &'static str,
+    /// What was given, shortened when long.
+    pub value: String,
+    /// What the field takes.
+    pub rule: &'static str,
+}
+
+impl InvalidValue {
+    pub(crate) fn new(field: &'static str, value: &str, rule: &'static str) -> Self {
+        let mut shown: String = value.chars().take(60).collect();
+        if shown.len() < value.len() {
+            shown.push('…');
+        }
+        Self {
+            field,
+            value: shown,
+            rule,
+        }
+    }
+}
+
+const BANNED: &[char] = &['/', '%', '&', '>', '<'];
+
+/// The reference's *Name*: one or more characters, none of `/ % & > <`.
+pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), InvalidValue> {
+    if name.is_empty() {
+        return Err(InvalidValue::new(field, name, "give it at least one character"));
+    }
+    check_name_or_empty(field, name)
+}
+
+/// The reference's *NameOrEmpty*.
+pub(crate) fn check_name_or_empty(field: &'static str, name: &str) -> Result<(), InvalidValue> {
+    if name.contains(BANNED) {
+        return Err(InvalidValue::new(
+            field,
+            name,
+            "leave out the characters / % & > <",
+        ));
+    }
+    if name.len() > MAX_NAME {
+        return Err(InvalidValue::new(field, name, "keep it within 1,000 bytes"));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_tags(tags: &[Text]) -> Result<(), InvalidValue> {
+    if tags.len() > MAX_TAGS {
+        return Err(InvalidValue::new(
+            "tags",
+            &format!("{} tags", tags.len()),
+            "give at most 100 tags",
+        ));
+    }
+    match tags.iter().find(|tag| tag.len() > MAX_NAME) {
+        Some(tag) => Err(InvalidValue::new("tags", tag, "keep each tag within 1,000 bytes")),
+        None => Ok(()),
+    }
+}
+
+/// Measures without building the text.
+pub(crate) fn check_parameters(parameters: &Object) -> Result<(), InvalidValue> {
+    struct Meter(usize);
+    impl std::io::Write for Meter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    if parameters.is_empty() {
+        return Ok(());
+    }
+    let mut meter = Meter(0);
+    serde_json::to_writer(&mut meter, parameters).expect("a meter takes every byte");
+    if meter.0 <= MAX_PARAMETERS {
+        Ok(())
+    } else {
+        let size = format!("{} bytes", meter.0);
+        Err(InvalidValue::new(
+            "parameters",
+            &size,
+            "keep their JSON within 524,288 bytes",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_field_the_value_and_the_rule() {
+        let refused = check_name("name", "a/b").unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            r#"name "a/b" is not allowed: leave out the characters / % & > <"#
+        );
+        assert!(check_name("name", "").is_err());
+        assert!(check_name_or_empty("name", "").is_ok());
+        assert!(
+            check_name("name", " ").is_ok(),
+            "the reference allows a single space"
+        );
+        assert!(
+            check_name("name", &"x".repeat(MAX_NAME + 1))
+                .unwrap_err()
+                .value
+                .ends_with('…')
+        );
+    }
+
+    #[test]
+    fn parameters_are_measured_as_compact_json() {
+        let with = |n: usize| Object::from_iter([("k".to_owned(), "x".repeat(n).into())]);
+        let frame = r#"{"k":""}"#.len();
+        assert!(check_parameters(&with(MAX_PARAMETERS - frame)).is_ok());
+        assert!(check_parameters(&with(MAX_PARAMETERS - frame + 1)).is_err());
+    }
+}

@@ -1,0 +1,388 @@
+//! Runs and task runs.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Object, Retry, State, StateType, Text};
+use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
+use crate::priority::Priority;
+
+/// Durations as seconds in JSON, as the reference has them.
+pub(crate) mod seconds {
+    use super::{Deserialize, Duration};
+    use serde::{Deserializer, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(span.as_secs_f64())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        of(f64::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+
+    pub(crate) fn of(seconds: f64) -> Result<Duration, String> {
+        // Microseconds are what the engine counts in; finer digits would not survive a round trip.
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(span) => Ok(Duration::from_micros(
+                u64::try_from(span.as_micros()).unwrap_or(u64::MAX),
+            )),
+            Err(_) => Err(format!(
+                "{seconds} is not a span of time; give seconds of zero or more"
+            )),
+        }
+    }
+}
+
+/// The same for a span that may be missing.
+pub(crate) mod maybe_seconds {
+    use super::{Deserialize, Duration, seconds};
+    use serde::{Deserializer, Serializer, de};
+
+    #[expect(clippy::ref_option, reason = "the signature that serde calls")]
+    pub(crate) fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => seconds::serialize(span, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        match Option::<f64>::deserialize(deserializer)? {
+            Some(number) => seconds::of(number).map(Some).map_err(de::Error::custom),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Where a run is. Every run is in exactly one place at every version.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Place {
+    /// Not due yet. Counts as nothing.
+    Scheduled,
+    /// Due; the next claim of its queue may take it. Counts as queued.
+    Ready,
+    /// Due, but a concurrency limit has no room for it or its queue is paused. Counts as queued.
+    Blocked,
+    /// Handed to a worker; holds all its slots. Counts as processing.
+    Claimed,
+    /// Stopped in the middle until it is resumed. Counts as nothing.
+    Paused,
+    /// Ended. Counts as nothing.
+    Finished,
+    /// Read from a document as a record only: no part of the engine's work.
+    Record,
+}
+
+/// Who made a run that nobody submitted.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct CreatedBy {
+    /// The schedule.
+    pub id: Option<Uuid>,
+    /// `SCHEDULE`.
+    #[serde(rename = "type")]
+    pub kind: Option<Text>,
+    /// The slug or the kind of the schedule.
+    pub display_value: Option<Text>,
+}
+
+/// What follows a failed attempt of a run, and how long an attempt may take.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct RunPolicy {
+    /// What follows a failed attempt.
+    #[serde(default)]
+    pub retry: Retry,
+    /// Longest time of one attempt.
+    #[serde(default, with = "maybe_seconds")]
+    pub timeout: Option<Duration>,
+}
+
+/// One execution of a flow, as it was at the version at which it was read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Names the run.
+    pub id: RunId,
+    /// When it was accepted.
+    pub created: DateTime<Utc>,
+    /// When it last changed.
+    pub updated: DateTime<Utc>,
+    /// What people call it; two random words unless it was given.
+    pub name: Text,
+    /// Its flow.
+    pub flow_id: FlowId,
+    /// The deployment that it was made from. It outlives the deployment.
+    pub deployment_id: Option<DeploymentId>,
+    /// The queue it waits in.
+    pub work_queue_id: Option<QueueId>,
+    /// The name of that queue.
+    pub work_queue_name: Option<Text>,
+    /// Its level.
+    pub priority: Priority,
+    /// Where it is.
+    pub place: Place,
+    /// Its state; none only on loaded records that have none.
+    pub state: Option<State>,
+    /// The kind of its state.
+    pub state_type: Option<StateType>,
+    /// The name of its state.
+    pub state_name: Option<Text>,
+    /// What its handler works on.
+    pub parameters: Object,
+    /// Words to find it by.
+    pub tags: Vec<Text>,
+    /// Free keys and values.
+    pub labels: Object,
+    /// The caller's own key: one key, one run.
+    pub idempotency_key: Option<Text>,
+    /// How often it has been started.
+    pub run_count: u32,
+    /// When it was first meant to start. Never changes.
+    pub expected_start_time: Option<DateTime<Utc>>,
+    /// When it is meant to start next, while it is scheduled.
+    pub next_scheduled_start_time: Option<DateTime<Utc>>,
+    /// When its first attempt began; none if it never did.
+    pub start_time: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub end_time: Option<DateTime<Utc>>,
+    /// Sum of the time it was executing.
+    #[serde(with = "seconds")]
+    pub total_run_time: Duration,
+    /// Made by a schedule.
+    pub auto_scheduled: bool,
+    /// What made it.
+    pub created_by: Option<CreatedBy>,
+    /// The step that this run is part of.
+    pub parent_task_run_id: Option<TaskRunId>,
+    /// Retries and timeout.
+    pub empirical_policy: RunPolicy,
+    /// What its handler returned.
+    pub result: Option<Value>,
+}
+
+/// A step that a handler recorded inside its run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskRun {
+    /// Names the task run.
+    pub id: TaskRunId,
+    /// When it was recorded.
+    pub created: DateTime<Utc>,
+    /// When it last changed.
+    pub updated: DateTime<Utc>,
+    /// What people call it.
+    pub name: Text,
+    /// The run it is a step of.
+    #[serde(default)]
+    pub flow_run_id: Option<RunId>,
+    /// Words to find it by.
+    #[serde(default)]
+    pub tags: Vec<Text>,
+    /// The kind of its state.
+    #[serde(default)]
+    pub state_type: Option<StateType>,
+    /// The name of its state.
+    #[serde(default)]
+    pub state_name: Option<Text>,
+    /// How often it has been started.
+    #[serde(default)]
+    pub run_count: u32,
+    /// When it was meant to start.
+    #[serde(default)]
+    pub expected_start_time: Option<DateTime<Utc>>,
+    /// When it is meant to start next.
+    #[serde(default)]
+    pub next_scheduled_start_time: Option<DateTime<Utc>>,
+    /// When it began.
+    #[serde(default)]
+    pub start_time: Option<DateTime<Utc>>,
+    /// When it ended.
+    #[serde(default)]
+    pub end_time: Option<DateTime<Utc>>,
+}
+
+/// What a new run executes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Target {
+    /// A deployment, by id.
+    Deployment(DeploymentId),
+    /// A deployment, by the name of its flow and its own.
+    Named {
+        /// Name of the flow.
+        flow: Text,
+        /// Name of the deployment.
+        deployment: Text,
+    },
+    /// A flow, without a deployment. The flow must be known.
+    Flow(Text),
+}
+
+impl From<&str> for Target {
+    /// `flow/deployment`, or the name of a flow alone. (Neither kind of name can hold a `/`.)
+    fn from(text: &str) -> Self {
+        match text.split_once('/') {
+            Some((flow, deployment)) => Self::Named {
+                flow: flow.into(),
+                deployment: deployment.into(),
+            },
+            None => Self::Flow(text.into()),
+        }
+    }
+}
+
+impl From<DeploymentId> for Target {
+    fn from(id: DeploymentId) -> Self {
+        Self::Deployment(id)
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Deployment(id) => id.fmt(f),
+            Self::Named { flow, deployment } => write!(f, "{flow}/{deployment}"),
+            Self::Flow(name) => name.fmt(f),
+        }
+    }
+}
+
+/// A run to submit. What is not said comes from the deployment.
+///
+/// ```
+/// use tenfold::{NewRun, Priority};
+///
+/// let run = NewRun::of("report/nightly").priority(Priority::MAX).tag("by-hand");
+/// # let _ = run;
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct NewRun {
+    pub(crate) target: Target,
+    pub(crate) name: Option<Text>,
+    pub(crate) priority: Option<Priority>,
+    pub(crate) parameters: Object,
+    pub(crate) tags: Vec<Text>,
+    pub(crate) labels: Object,
+    pub(crate) queue: Option<(Text, Text)>,
+    pub(crate) key: Option<Text>,
+    pub(crate) not_before: Option<DateTime<Utc>>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl NewRun {
+    /// A run of a deployment (by id, or as `flow/deployment`) or of a flow alone, due now.
+    pub fn of(target: impl Into<Target>) -> Self {
+        Self {
+            target: target.into(),
+            name: None,
+            priority: None,
+            parameters: Object::new(),
+            tags: Vec::new(),
+            labels: Object::new(),
+            queue: None,
+            key: None,
+            not_before: None,
+            retry: None,
+            timeout: None,
+        }
+    }
+
+    /// What people call it. Default: two random words.
+    pub fn name(mut self, name: impl Into<Text>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Its level. Default: the deployment's, else 1.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Laid over the deployment's parameters, key by key.
+    pub fn parameters(mut self, parameters: Object) -> Self {
+        self.parameters = parameters;
+        self
+    }
+
+    /// Sets one parameter.
+    pub fn parameter(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.parameters.insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds a tag to those of the deployment.
+    pub fn tag(mut self, tag: impl Into<Text>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Laid over the deployment's labels, key by key.
+    pub fn labels(mut self, labels: Object) -> Self {
+        self.labels = labels;
+        self
+    }
+
+    /// The queue it waits in. Default: the deployment's, else `default` of pool `default`.
+    pub fn work_queue(mut self, pool: impl Into<Text>, queue: impl Into<Text>) -> Self {
+        self.queue = Some((pool.into(), queue.into()));
+        self
+    }
+
+    /// The caller's own key, unique in the deployment (without one, in the flow): a second submission with the same
+    /// key and content answers with the first run.
+    pub fn idempotency_key(mut self, key: impl Into<Text>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Not before this instant. One that is past means now.
+    pub fn not_before(mut self, instant: DateTime<Utc>) -> Self {
+        self.not_before = Some(instant);
+        self
+    }
+
+    /// What follows a failed attempt. Default: the deployment's.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// Longest time of one attempt. Default: the deployment's.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+impl From<&str> for NewRun {
+    fn from(target: &str) -> Self {
+        Self::of(target)
+    }
+}
+
+impl From<DeploymentId> for NewRun {
+    fn from(id: DeploymentId) -> Self {
+        Self::of(id)
+    }
+}
+
+impl CreatedBy {
+    pub(crate) fn schedule(id: ScheduleId, label: Text) -> Self {
+        Self {
+            id: Some(id.uuid()),
+            kind: Some(Text::of("SCHEDULE")),
+            display_value: Some(label),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Handlers as tokio tasks: a thin shell that takes work from an engine and reports how it ended. Feature `tokio`.
+//!
+//! A host registers one handler per flow and starts a [`Runtime`]. One *driver* task sleeps until there may be work (the
+//! engine rings) or something becomes due (the engine names the next deadline); it polls nothing. For each claim it
+//! starts a *worker*, which, once its run has ended, takes the next run itself, without the driver; when there is none,
+//! the worker ends.
+//!
+//! | what happens to a handler | what becomes of its run |
+//! |---|---|
+//! | returns `Ok(value)` | COMPLETED, with the value as result |
+//! | returns `Err` | retried while retries are left, else FAILED |
+//! | panics | CRASHED, with the panic's message; nothing else is touched |
+//! | is over its timeout | dropped at its next await; retried while retries are left, else FAILED "TimedOut" |
+//! | its run is cancelled | told through [`Context::cancelled`]; after the grace period dropped; CANCELLED |
+//! | is there no handler for the flow | CRASHED "NoHandler" |
+//!
+//! A handler that never awaits cannot be dropped: its run keeps its slots until it returns, so a limit stays true to what
+//! really executes. Blocking work belongs into `tokio::task::spawn_blocking` or a process of its own.
+
+mod context;
+mod worker;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+pub use context::{Context, RunError};
+
+use crate::engine::{Engine, Error, Scope, StopSignal};
+use crate::ids::{FlowId, RunId};
+use crate::model::Text;
+use worker::Crew;
+
+type HandlerFuture = Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send>>;
+type Handler = Arc<dyn Fn(Context) -> HandlerFuture + Send + Sync>;
+
+/// The handlers of an engine, by flow.
+#[derive(Default)]
+pub(crate) struct Handlers(RwLock<HashMap<Text, Handler>>);
+
+impl Handlers {
+    pub(crate) fn get(&self, flow: &str) -> Option<Handler> {
+        self.0.read().get(flow).cloned()
+    }
+}
+
+impl std::fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.read().keys()).finish()
+    }
+}
+
+impl Engine {
+    /// Registers the handler of a flow, and makes the flow known. A second handler for the same flow replaces the first
+    /// for attempts that start from then on.
+    ///
+    /// The handler's value is kept as the run's result. Needs the feature `tokio`.
+    ///
+    /// ```
+    /// use tenfold::{Engine, NewRun};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tenfold::Error> {
+    /// let engine = Engine::new();
+    /// engine.handler("double", |context| async move {
+    ///     let n: i64 = context.parameter("n")?;
+    ///     Ok(2 * n)
+    /// })?;
+    /// let runtime = engine.start()?;
+    /// let run = engine.submit(NewRun::of("double").parameter("n", 21))?.id;
+    /// runtime.idle().await;
+    /// assert_eq!(engine.run(run)?.result, Some(42.into()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the name cannot be that of a flow.
+    pub fn handler<H, F, T>(&self, flow: impl Into<Text>, handler: H) -> Result<FlowId, Error>
+    where
+        H: Fn(Context) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<T, RunError>> + Send + 'static,
+        T: serde::Serialize,
+    {
+        let flow = flow.into();
+        let id = self.flow(flow.clone())?;
+        let handler: Handler = Arc::new(move |context| {
+            let future = handler(context);
+            Box::pin(async move {
+                let value = future.await?;
+                serde_json::to_value(value)
+                    .map_err(|problem| RunError::new(format!("the result is no JSON: {problem}")))
+            })
+        });
+        self.handlers().0.write().insert(flow, handler);
+        Ok(id)
+    }
+
+    /// Starts handlers for all pools, with the default settings. See [`Engine::runtime`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] outside a tokio runtime.
+    pub fn start(&self) -> Result<Runtime, Error> {
+        self.runtime().start()
+    }
+
+    /// Settings of a runtime for this engine. An engine may have several, each serving its own pools or queues.
+    pub fn runtime(&self) -> RuntimeBuilder {
+        RuntimeBuilder {
+            engine: self.clone(),
+            scope: Scope::all(),
+            workers: 256,
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Settings of a [`Runtime`].
+#[derive(Debug)]
+#[must_use]
+pub struct RuntimeBuilder {
+    engine: Engine,
+    scope: Scope,
+    workers: usize,
+    grace: Duration,
+}
+
+impl RuntimeBuilder {
+    /// Where it takes work from. Default: every pool.
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Most handlers of this runtime that execute at once, besides the limits of the engine. Default: 256.
+    pub fn workers(mut self, most: usize) -> Self {
+        self.workers = most;
+        self
+    }
+
+    /// How long a cancelled handler may go on after it was told, before it is dropped. Default: 5 seconds.
+    pub fn grace(mut self, span: Duration) -> Self {
+        self.grace = span;
+        self
+    }
+
+    /// Starts it on the tokio runtime that this is called in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] outside a tokio runtime, or for no workers; [`Error::NotFound`] when the scope names an
+    /// unknown pool or queue.
+    pub fn start(self) -> Result<Runtime, Error> {
+        let setting = |setting, value: &str, rule| Error::Setting {
+            setting,
+            value: value.to_owned(),
+            rule,
+        };
+        if self.workers == 0 {
+            return Err(setting("workers", "0", "give 1 or more"));
+        }
+        let Ok(tokio) = tokio::runtime::Handle::try_current() else {
+            return Err(setting(
+                "start",
+                "called here",
+                "call it inside a tokio runtime that has time enabled",
+            ));
+        };
+        self.engine.check_scope(&self.scope)?;
+        let crew = Arc::new(Crew {
+            engine: self.engine,
+            scope: self.scope,
+            workers: self.workers,
+            grace: self.grace,
+            no_more: StopSignal::default(),
+            executing: parking_lot::Mutex::default(),
+            called_off: parking_lot::Mutex::default(),
+        });
+        let driver = tokio.spawn(worker::drive(crew.clone()));
+        Ok(Runtime {
+            crew,
+            driver: Some(driver),
+        })
+    }
+}
+
+/// Handlers at work. Dropping it takes no more runs, and lets those that execute go on to their end.
+#[derive(Debug)]
+#[must_use = "dropping a runtime takes no more runs"]
+pub struct Runtime {
+    crew: Arc<Crew>,
+    driver: Option<JoinHandle<()>>,
+}
+
+/// What a runtime left behind when it stopped.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct StopReport {
+    /// Runs that were executing at the deadline and were called off.
+    pub cancelled: Vec<RunId>,
+    /// Runs that are due and wait, in the whole engine.
+    pub waiting: usize,
+    /// Runs that are not due yet, in the whole engine.
+    pub scheduled: usize,
+}
+
+impl Runtime {
+    /// Waits until no run of the engine is due or executes. Others may be scheduled for later.
+    pub async fn idle(&self) {
+        let bell = self.crew.engine.add_bell();
+        loop {
+            // Rings between the look and the wait are remembered.
+            let status = self.crew.engine.snapshot();
+            if status.queued_tasks == 0 && status.processing_tasks == 0 {
+                break;
+            }
+            std::future::poll_fn(|context| bell.poll(context)).await;
+        }
+        self.crew.engine.remove_bell(&bell);
+    }
+
+    /// Takes no more runs, and waits until those that execute have ended.
+    pub async fn drain(mut self) -> StopReport {
+        self.crew.no_more.fire(crate::engine::StopReason::Shutdown);
+        self.join().await;
+        self.report()
+    }
+
+    /// Takes no more runs, waits at most `deadline` for those that execute, then calls the rest off: their handlers are
+    /// told, get the grace period, are dropped; their runs are CANCELLED.
+    pub async fn stop(mut self, deadline: Duration) -> StopReport {
+        self.crew.no_more.fire(crate::engine::StopReason::Shutdown);
+        let driver = self.driver.as_mut().expect("only drain and stop take the driver");
+        if tokio::time::timeout(deadline, driver).await.is_ok() {
+            self.driver = None;
+            return self.report();
+        }
+        self.crew.give_up();
+        self.join().await;
+        self.report()
+    }
+
+    async fn join(&mut self) {
+        if let Some(driver) = self.driver.take()
+            && let Err(problem) = driver.await
+            && problem.is_panic()
+        {
+            std::panic::resume_unwind(problem.into_panic());
+        }
+    }
+
+    fn report(&self) -> StopReport {
+        let status = self.crew.engine.snapshot();
+        StopReport {
+            cancelled: self.crew.called_off(),
+            waiting: status.queued_tasks,
+            scheduled: status.scheduled,
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.crew.no_more.fire(crate::engine::StopReason::Shutdown);
+    }
+}
