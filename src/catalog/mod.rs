@@ -6,6 +6,7 @@
 
 mod rows;
 mod table;
+mod view;
 
 use hashbrown::HashMap;
 use uuid::Uuid;
@@ -13,7 +14,8 @@ use uuid::Uuid;
 pub(crate) use rows::{
     DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunRow, TaskRunRow, When, instant, shared_tags,
 };
-pub(crate) use table::{Table, View};
+pub(crate) use table::Table;
+pub(crate) use view::{CatalogView, Stop};
 
 use crate::model::Text;
 

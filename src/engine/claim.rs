@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Held, MonoEvent, Work};
+use super::deploy::DEFAULT;
 use super::error::{Empty, Error};
 use super::ready::Head;
 use super::signal::{StopReason, StopSignal};
@@ -163,15 +164,20 @@ impl Core {
     pub(crate) fn scope_rows(&self, scope: &Scope) -> Result<Vec<(u32, Vec<u32>)>, Error> {
         let mut rows = Vec::with_capacity(scope.parts.len());
         for (pool, queues) in &scope.parts {
+            if *pool == DEFAULT && !self.catalog.pool_names.contains_key(DEFAULT) {
+                // It comes with the first run that needs it; until then there is nothing in it.
+                continue;
+            }
             let pool_row = self.pool_row(pool)?;
-            let all = &self
+            let all = self
                 .catalog
                 .pools
                 .get(pool_row)
                 .expect("names lead to rows")
-                .queues;
+                .queues
+                .clone();
             if queues.is_empty() {
-                rows.push((pool_row, all.clone()));
+                rows.push((pool_row, all));
                 continue;
             }
             let wanted = queues
@@ -423,31 +429,6 @@ impl Core {
         }
         self.changed();
         Ok(())
-    }
-
-    pub(crate) fn pool_row(&self, name: &str) -> Result<u32, Error> {
-        self.catalog
-            .pool_names
-            .get(name)
-            .copied()
-            .ok_or_else(|| Error::NotFound {
-                kind: "work pool",
-                name: format!("{name:?}"),
-                hint: "make it first with `create_pool`",
-            })
-    }
-
-    pub(crate) fn queue_row(&self, pool: &str, queue: &str) -> Result<u32, Error> {
-        let pool_row = self.pool_row(pool)?;
-        self.catalog
-            .queue_names
-            .get(&(pool_row, Text::from(queue)))
-            .copied()
-            .ok_or_else(|| Error::NotFound {
-                kind: "work queue",
-                name: format!("{queue:?} of pool {pool:?}"),
-                hint: "make it first with `create_queue`",
-            })
     }
 }
 

@@ -18,7 +18,7 @@ use super::timers::{TimerKey, Timers};
 use crate::catalog::{Catalog, RunBody, RunRow, When};
 use crate::clock::Now;
 use crate::ids::{RunId, ScheduleId};
-use crate::model::{NewPool, Place, StateType, Text};
+use crate::model::{Place, StateType, Text};
 use crate::priority::Priority;
 
 /// What the engine needs to move a run out of its place. Beside the run's row, under the same number.
@@ -172,7 +172,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// A new engine's state: nothing but the pool `default` with its queue `default`.
+    /// A new engine's state: nothing at all.
     pub(crate) fn new(settings: Settings, seed: u64, now: Now) -> Self {
         let mut core = Self {
             settings,
@@ -206,8 +206,6 @@ impl Core {
             busy: false,
         };
         core.observe(now);
-        core.create_pool(NewPool::named("default"))
-            .expect("an empty engine takes its first pool");
         core
     }
 

@@ -16,10 +16,64 @@ use crate::model::{
     check_parameters, check_tags,
 };
 
+/// Name of the pool and of the queue that runs wait in when none is named.
+pub(crate) const DEFAULT: &str = "default";
+
 impl Core {
-    /// The queue `default` of the pool `default`, which every engine has from the start.
-    pub(crate) const fn default_queue(&self) -> u32 {
-        0
+    /// The queue `default` of the pool `default`: made when a run first needs it or a caller names its pool, and exempt from
+    /// the cap on queues, so that it is there for whoever names none.
+    pub(crate) fn default_queue(&mut self) -> u32 {
+        let pool = match self.catalog.pool_names.get(DEFAULT) {
+            Some(&pool) => pool,
+            None => self.make_pool(NewPool::named(DEFAULT)).0,
+        };
+        match self.catalog.queue_names.get(&(pool, Text::of(DEFAULT))) {
+            Some(&queue) => queue,
+            // A loaded pool of that name may lack it.
+            None => self.make_queue(pool, NewQueue::named(DEFAULT, DEFAULT)).0,
+        }
+    }
+
+    /// The row of a named queue; none for the default one, which may not be there yet.
+    pub(crate) fn named_queue(&self, named: Option<&(Text, Text)>) -> Result<Option<u32>, Error> {
+        match named {
+            None => Ok(None),
+            Some((pool, queue)) if *pool == DEFAULT && *queue == DEFAULT => Ok(None),
+            Some((pool, queue)) => self.queue_row(pool, queue).map(Some),
+        }
+    }
+
+    pub(crate) fn pool_row(&self, name: &str) -> Result<u32, Error> {
+        self.catalog
+            .pool_names
+            .get(name)
+            .copied()
+            .ok_or_else(|| Error::NotFound {
+                kind: "work pool",
+                name: format!("{name:?}"),
+                hint: "make it first with `create_pool`",
+            })
+    }
+
+    pub(crate) fn queue_row(&self, pool: &str, queue: &str) -> Result<u32, Error> {
+        let pool_row = self.pool_row(pool)?;
+        self.catalog
+            .queue_names
+            .get(&(pool_row, Text::from(queue)))
+            .copied()
+            .ok_or_else(|| Error::NotFound {
+                kind: "work queue",
+                name: format!("{queue:?} of pool {pool:?}"),
+                hint: "make it first with `create_queue`",
+            })
+    }
+
+    /// Changes to the default pool may come before anything has needed it.
+    fn changeable_pool(&mut self, pool: &str) -> Result<u32, Error> {
+        if pool == DEFAULT {
+            self.default_queue();
+        }
+        self.pool_row(pool)
     }
 
     pub(crate) fn deployment_row(&self, id: DeploymentId) -> Result<u32, Error> {
@@ -66,24 +120,22 @@ impl Core {
 
     /// What the runs of a flow without a deployment have in common.
     pub(crate) fn flow_template(&self, flow: u32) -> Arc<RunBody> {
-        let flow_id = self
-            .catalog
-            .flows
-            .get(flow)
-            .expect("a flow's row was just found")
-            .data
-            .id;
-        Arc::new(self.body(flow, flow_id, self.default_queue()))
+        Arc::new(self.body(flow))
     }
 
-    fn body(&self, flow: u32, flow_id: FlowId, queue: u32) -> RunBody {
-        let data = &self.catalog.queues.get(queue).expect("queues are kept").data;
+    fn body(&self, flow: u32) -> RunBody {
         RunBody {
             flow,
-            flow_id,
+            flow_id: self
+                .catalog
+                .flows
+                .get(flow)
+                .expect("a flow's row was just found")
+                .data
+                .id,
             deployment_id: None,
-            queue_id: Some(data.id),
-            queue_name: Some(data.name.clone()),
+            queue_id: None,
+            queue_name: None,
             parameters: Arc::default(),
             tags: shared_tags(&[]),
             labels: Arc::default(),
@@ -108,10 +160,8 @@ impl Core {
         check_retry(new.retry)?;
         check_timeout(new.timeout)?;
         check_schedules(&new.schedules, &self.settings)?;
-        let queue = match (&new.pool, &new.queue) {
-            (Some(pool), Some(queue)) => self.queue_row(pool, queue)?,
-            _ => self.default_queue(),
-        };
+        let named = new.pool.clone().zip(new.queue.clone());
+        let queue = self.named_queue(named.as_ref())?;
         if let Some(&flow) = self.catalog.flow_names.get(&new.flow)
             && self
                 .catalog
@@ -134,6 +184,7 @@ impl Core {
             });
         }
         // Nothing below fails.
+        let queue = queue.unwrap_or_else(|| self.default_queue());
         let flow = self.flow(&new.flow)?;
         let (id, at) = (DeploymentId::from_uuid(self.ids.uuid()), instant(self.wall));
         let schedules = new
@@ -224,7 +275,8 @@ impl Core {
             .deployments
             .get(row)
             .expect("an employed deployment is kept");
-        let queue = held.queue.unwrap_or(self.default_queue());
+        let queue = held.queue.and_then(|queue| self.catalog.queues.get(queue));
+        let queue = queue.expect("an employed deployment has a queue");
         Arc::new(RunBody {
             deployment_id: Some(held.data.id),
             parameters: Arc::new(held.data.parameters.clone()),
@@ -233,7 +285,9 @@ impl Core {
             retry: held.data.retry,
             timeout: held.data.timeout,
             deployment_version: held.data.version.clone(),
-            ..self.body(held.flow, held.data.flow_id, queue)
+            queue_id: Some(queue.data.id),
+            queue_name: Some(queue.data.name.clone()),
+            ..self.body(held.flow)
         })
     }
 
@@ -332,10 +386,7 @@ impl Core {
         if let Some(schedules) = &patch.schedules {
             check_schedules(schedules, &self.settings)?;
         }
-        let queue = match &patch.queue {
-            Some((pool, queue)) => Some(self.queue_row(pool, queue)?),
-            None => None,
-        };
+        let queue = self.named_queue(patch.queue.as_ref())?;
         // Nothing below fails. Future occurrences are taken back under what was, and planned under what is.
         let scheduled: Vec<ScheduleId> = self.deployments[row as usize]
             .as_ref()
@@ -364,8 +415,8 @@ impl Core {
         if let Some((pool, name)) = patch.queue {
             held.data.work_pool_name = Some(pool);
             held.data.work_queue_name = Some(name);
-            held.queue = queue;
-            let queue = queue.expect("its row was found above");
+            let queue = queue.unwrap_or_else(|| self.default_queue());
+            held.queue = Some(queue);
             held.data.work_queue_id = Some(self.catalog.queues.get(queue).expect("just found").data.id);
         }
         if let Some(schedules) = patch.schedules {
@@ -518,48 +569,60 @@ impl Core {
                 name: format!("{:?}", new.name),
             });
         }
-        if self.catalog.queues.len() >= self.settings.queues {
-            return Err(self.too_many_queues());
-        }
+        self.room_for_queue()?;
+        let (pool, id) = self.make_pool(new);
+        self.make_queue(pool, NewQueue::named(DEFAULT, DEFAULT));
+        Ok(id)
+    }
+
+    fn make_pool(&mut self, new: NewPool) -> (u32, PoolId) {
         let (id, at) = (PoolId::from_uuid(self.ids.uuid()), instant(self.wall));
         let data = WorkPool {
             id,
             created: at,
             updated: at,
-            name: new.name.clone(),
+            name: new.name,
             description: None,
             kind: Text::of("tenfold"),
             is_paused: new.paused,
             concurrency_limit: new.limit,
         };
+        (self.add_pool(data), id)
+    }
+
+    pub(crate) fn add_pool(&mut self, data: WorkPool) -> u32 {
+        let (id, name) = (data.id, data.name.clone());
         let row = self.catalog.pools.insert(Arc::new(PoolRow {
             data,
             queues: Vec::new(),
         }));
         self.catalog.by_id.insert(id.uuid(), row);
-        self.catalog.pool_names.insert(new.name.clone(), row);
+        self.catalog.pool_names.insert(name, row);
         if self.pools.len() <= row as usize {
             self.pools.resize_with(row as usize + 1, Default::default);
         }
         self.pool_order.push(row);
         self.changed();
-        self.create_queue(NewQueue::named(new.name, "default"))?;
-        Ok(id)
+        row
     }
 
-    fn too_many_queues(&self) -> Error {
+    fn room_for_queue(&self) -> Result<(), Error> {
         let (waiting, capacity) = (self.catalog.queues.len(), self.settings.queues);
-        Error::Full {
+        if waiting < capacity {
+            return Ok(());
+        }
+        Err(Error::Full {
             what: "work queues",
             waiting,
             capacity,
             asked: 1,
-        }
+        })
     }
 
     pub(crate) fn create_queue(&mut self, new: NewQueue) -> Result<QueueId, Error> {
         check_name("work queue name", &new.name)?;
-        let pool = self.pool_row(&new.pool)?;
+        self.room_for_queue()?;
+        let pool = self.changeable_pool(&new.pool)?;
         if self.catalog.queue_names.contains_key(&(pool, new.name.clone())) {
             let name = format!("{:?} in pool {:?}", new.name, new.pool);
             return Err(Error::Duplicate {
@@ -567,53 +630,58 @@ impl Core {
                 name,
             });
         }
-        if self.catalog.queues.len() >= self.settings.queues {
-            return Err(self.too_many_queues());
-        }
-        let held = self.catalog.pools.get(pool).expect("just found").clone();
-        let numbers: Vec<u32> = held
-            .queues
-            .iter()
-            .map(|&queue| self.queue_priority(queue))
-            .collect();
-        let priority = match new.priority {
-            Some(priority) => priority.get(),
-            // The lowest number that is free; the queues are in ascending order.
-            None => (1..)
-                .zip(&numbers)
-                .find(|(free, taken)| free != *taken)
-                .map_or(numbers.len() as u32 + 1, |(free, _)| free),
-        };
+        Ok(self.make_queue(pool, new).1)
+    }
+
+    fn make_queue(&mut self, pool: u32, new: NewQueue) -> (u32, QueueId) {
+        let held = self
+            .catalog
+            .pools
+            .get(pool)
+            .expect("the caller found the pool")
+            .clone();
+        let taken = held.queues.iter().map(|&queue| self.queue_priority(queue));
+        // The lowest number that is free; the queues are in ascending order.
+        let free = taken.fold(1, |free, taken| if taken == free { free + 1 } else { free });
         let (id, at) = (QueueId::from_uuid(self.ids.uuid()), instant(self.wall));
         let data = WorkQueue {
             id,
             created: at,
             updated: at,
-            name: new.name.clone(),
+            name: new.name,
             description: None,
             work_pool_id: held.data.id,
-            priority: NonZeroU32::new(priority).unwrap_or(NonZeroU32::MIN),
+            priority: new.priority.or(NonZeroU32::new(free)).unwrap_or(NonZeroU32::MAX),
             is_paused: new.paused,
             concurrency_limit: new.limit,
         };
+        (self.add_queue(pool, data), id)
+    }
+
+    /// Puts a queue among those of its pool. It takes its number; whoever is pushed moves down by the least.
+    pub(crate) fn add_queue(&mut self, pool: u32, data: WorkQueue) -> u32 {
+        let held = self
+            .catalog
+            .pools
+            .get(pool)
+            .expect("the caller found the pool")
+            .clone();
+        let (id, name, number) = (data.id, data.name.clone(), data.priority.get());
         let paused = data.is_paused || held.data.is_paused;
         let row = self.catalog.queues.insert(Arc::new(QueueRow { data, pool }));
         self.catalog.by_id.insert(id.uuid(), row);
-        self.catalog.queue_names.insert((pool, new.name), row);
+        self.catalog.queue_names.insert((pool, name), row);
         if self.queues.len() <= row as usize {
             self.queues.resize_with(row as usize + 1, QueueWork::default);
         }
         self.ready.add_queue(row, paused);
-        self.changed();
-        // The new queue takes its number; whoever is pushed moves down by the least.
-        let at = numbers.partition_point(|&number| number < priority);
         let mut queues = held.queues.clone();
+        let at = queues.partition_point(|&queue| self.queue_priority(queue) < number);
         queues.insert(at, row);
         let mut last = 0;
         for &queue in &queues {
-            let number = self.queue_priority(queue);
-            if number <= last {
-                let pushed = NonZeroU32::new(last + 1).expect("one more than something");
+            if self.queue_priority(queue) <= last {
+                let pushed = NonZeroU32::MIN.saturating_add(last);
                 Arc::make_mut(self.catalog.queues.get_mut(queue).expect("a pool's queues exist"))
                     .data
                     .priority = pushed;
@@ -621,7 +689,8 @@ impl Core {
             last = self.queue_priority(queue);
         }
         Arc::make_mut(self.catalog.pools.get_mut(pool).expect("just found")).queues = queues;
-        Ok(id)
+        self.changed();
+        row
     }
 
     fn queue_priority(&self, queue: u32) -> u32 {
@@ -635,6 +704,7 @@ impl Core {
     }
 
     pub(crate) fn set_queue_paused(&mut self, pool: &str, queue: &str, paused: bool) -> Result<(), Error> {
+        self.changeable_pool(pool)?;
         let row = self.queue_row(pool, queue)?;
         let at = instant(self.wall);
         let held = Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found"));
@@ -645,7 +715,7 @@ impl Core {
     }
 
     pub(crate) fn set_pool_paused(&mut self, pool: &str, paused: bool) -> Result<(), Error> {
-        let row = self.pool_row(pool)?;
+        let row = self.changeable_pool(pool)?;
         let at = instant(self.wall);
         let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
         held.data.is_paused = paused;
@@ -671,6 +741,7 @@ impl Core {
         queue: &str,
         limit: Option<u32>,
     ) -> Result<(), Error> {
+        self.changeable_pool(pool)?;
         let row = self.queue_row(pool, queue)?;
         let at = instant(self.wall);
         let held = Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found"));
@@ -682,7 +753,7 @@ impl Core {
     }
 
     pub(crate) fn set_pool_limit(&mut self, pool: &str, limit: Option<u32>) -> Result<(), Error> {
-        let row = self.pool_row(pool)?;
+        let row = self.changeable_pool(pool)?;
         let at = instant(self.wall);
         let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
         held.data.concurrency_limit = limit;

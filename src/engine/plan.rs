@@ -150,12 +150,8 @@ impl Core {
             .expect("a planned deployment is kept")
             .data;
         let priority = data.priority;
-        let queue = self
-            .catalog
-            .deployments
-            .get(deployment)
-            .and_then(|row| row.queue)
-            .unwrap_or(self.default_queue());
+        let queue = self.catalog.deployments.get(deployment).and_then(|row| row.queue);
+        let queue = queue.expect("an employed deployment has a queue");
         let name = self.some_name();
         let row = self.insert_run(template, name, queue, Some(deployment), priority, at);
         self.enter_later(row);

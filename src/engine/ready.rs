@@ -110,6 +110,8 @@ struct Queue {
 struct Gate {
     room: u32,
     waiting: usize,
+    /// The classes that need this limit.
+    members: BTreeSet<u32>,
     /// By queue: the classes that wait for this limit.
     parked: BTreeMap<u32, BTreeSet<(Head, u32)>>,
 }
@@ -293,22 +295,28 @@ impl Ready {
             return true;
         }
         let Some(gate) = class.gate() else { return false };
-        let held = &self.gates[&gate];
-        if held.blocked() == 0 {
-            return false;
-        }
-        // Let in are the first of those that wait at the gate, as many as there is room.
+        self.first_stopped(gate)
+            .is_some_and(|first| Head::of(spot.ticket) >= first)
+    }
+
+    /// The first run, in claim order, that a limit does not let in; none when it lets in all that wait. Let in are the
+    /// first of those that wait at the limit, as many as there is room.
+    pub(crate) fn first_stopped(&self, gate: u32) -> Option<Head> {
+        let held = self.gates.get(&gate).filter(|gate| gate.blocked() > 0)?;
         let room = held.room as usize;
-        let own = Head::of(spot.ticket);
-        let before = |class: &Class| {
-            class
-                .lanes
-                .iter()
-                .take(room)
-                .filter(|(ticket, _)| Head::of(*ticket) < own)
-                .count()
-        };
-        self.at_gate(gate).map(before).sum::<usize>() >= room
+        let at_gate = (held.members.iter().map(|&class| self.class(class)))
+            .filter(|class| class.gate() == Some(gate) && !self.queues[&class.queue].paused);
+        let mut heads: Vec<Head> = at_gate
+            .flat_map(|class| {
+                class
+                    .lanes
+                    .iter()
+                    .take(room + 1)
+                    .map(|(ticket, _)| Head::of(ticket))
+            })
+            .collect();
+        heads.sort_unstable();
+        heads.get(room).copied()
     }
 
     /// Claim order of one queue, whether limits have room or not: the waiting rows with their heads.
@@ -341,13 +349,6 @@ impl Ready {
             .filter(move |class| class.queue == queue)
     }
 
-    fn at_gate(&self, gate: u32) -> impl Iterator<Item = &Class> {
-        self.classes
-            .iter()
-            .flatten()
-            .filter(move |class| class.gate() == Some(gate) && !self.queues[&class.queue].paused)
-    }
-
     fn class(&self, class: u32) -> &Class {
         self.classes[class as usize]
             .as_ref()
@@ -367,6 +368,19 @@ impl Ready {
     }
 
     fn new_class(&mut self, queue: u32, needs: Needs, standing: Standing) -> u32 {
+        let gates = needs.clone();
+        let number = self.place_class(queue, needs, standing);
+        for gate in gates {
+            self.gates
+                .get_mut(&gate)
+                .expect("a gate is added before it is used")
+                .members
+                .insert(number);
+        }
+        number
+    }
+
+    fn place_class(&mut self, queue: u32, needs: Needs, standing: Standing) -> u32 {
         let class = Class {
             queue,
             needs,
@@ -424,6 +438,13 @@ impl Ready {
         }
         if held.lanes.is_empty() {
             self.by_needs.remove(&(queue, needs.clone()));
+            for gate in &needs {
+                self.gates
+                    .get_mut(gate)
+                    .expect("classes name known gates")
+                    .members
+                    .remove(&class);
+            }
             self.classes[class as usize] = None;
             self.vacant.push(class);
             self.forget_if_empty(queue, standing);

@@ -30,7 +30,8 @@ pub struct Submitted {
 struct Prepared {
     body: Arc<RunBody>,
     name: Option<Text>,
-    queue: u32,
+    /// None for the default queue, which may not be there yet.
+    queue: Option<u32>,
     deployment: Option<u32>,
     priority: Priority,
     not_before: Option<i64>,
@@ -156,8 +157,8 @@ impl Core {
         };
         let data = deployment.and_then(|row| self.catalog.deployments.get(row));
         let queue = match &new.queue {
-            Some((pool, queue)) => self.queue_row(pool, queue)?,
-            None => data.and_then(|row| row.queue).unwrap_or(self.default_queue()),
+            Some(_) => self.named_queue(new.queue.as_ref())?,
+            None => data.and_then(|row| row.queue),
         };
         if let Some(name) = &new.name
             && name.len() > MAX_NAME
@@ -200,7 +201,7 @@ impl Core {
     }
 
     /// The body of a run that says something of its own.
-    fn own_body(&self, template: &RunBody, queue: u32, new: &NewRun) -> Result<RunBody, Error> {
+    fn own_body(&self, template: &RunBody, queue: Option<u32>, new: &NewRun) -> Result<RunBody, Error> {
         let mut body = template.clone();
         if !new.parameters.is_empty() {
             let mut parameters = (*body.parameters).clone();
@@ -228,14 +229,9 @@ impl Core {
             check_labels(&labels)?;
             body.labels = Arc::new(labels);
         }
-        let data = &self
-            .catalog
-            .queues
-            .get(queue)
-            .expect("the queue was just found")
-            .data;
-        body.queue_id = Some(data.id);
-        body.queue_name = Some(data.name.clone());
+        let queue = queue.and_then(|queue| self.catalog.queues.get(queue));
+        body.queue_id = queue.map(|queue| queue.data.id);
+        body.queue_name = queue.map(|queue| queue.data.name.clone());
         body.key.clone_from(&new.key);
         body.retry = check_retry(new.retry.unwrap_or(body.retry))?;
         body.timeout = check_timeout(new.timeout.or(body.timeout))?;
@@ -282,7 +278,14 @@ impl Core {
     }
 
     /// Puts a checked run in. Cannot fail.
-    fn accept(&mut self, prepared: Prepared) -> Submitted {
+    fn accept(&mut self, mut prepared: Prepared) -> Submitted {
+        let queue = prepared.queue.unwrap_or_else(|| self.default_queue());
+        if prepared.body.queue_id.is_none() {
+            let data = &self.catalog.queues.get(queue).expect("just found or made").data;
+            let body = Arc::make_mut(&mut prepared.body);
+            body.queue_id = Some(data.id);
+            body.queue_name = Some(data.name.clone());
+        }
         let name = prepared.name.unwrap_or_else(|| self.some_name());
         let key = prepared.body.key.clone();
         let scope = key_scope(&prepared.body);
@@ -290,7 +293,7 @@ impl Core {
         let row = self.insert_run(
             prepared.body,
             name,
-            prepared.queue,
+            queue,
             prepared.deployment,
             prepared.priority,
             due,
