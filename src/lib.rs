@@ -16,7 +16,9 @@ pub mod runtime;
 pub mod schedule;
 pub(crate) mod sync;
 
-pub use engine::{Empty, Ended, Engine, EngineBuilder, Error, Outcome, QueueStatus, Scope, Submitted};
+pub use engine::{
+    Claims, Document, Empty, Ended, Engine, EngineBuilder, Error, Outcome, QueueStatus, Scope, Submitted,
+};
 pub use ids::{DeploymentId, RunId};
 pub use model::{
     Deployment, DeploymentPatch, NewDeployment, NewPool, NewQueue, NewRun, NewSchedule, Retry, Run,

@@ -26,6 +26,13 @@ impl When {
         Self(micros)
     }
 
+    pub(crate) const fn of(micros: Option<i64>) -> Self {
+        match micros {
+            Some(micros) => Self(micros),
+            None => Self::NEVER,
+        }
+    }
+
     pub(crate) fn micros(self) -> Option<i64> {
         (self != Self::NEVER).then_some(self.0)
     }

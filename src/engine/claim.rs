@@ -295,36 +295,50 @@ impl Core {
         let run = self.run_mut(row);
         run.place = Place::Claimed;
         run.attempt += 1;
-        let (run_id, attempt, name, body, priority) = (
-            run.id,
-            run.attempt,
-            run.name.clone(),
-            run.body.clone(),
-            run.priority,
-        );
-        let flow = self
-            .catalog
-            .flows
-            .get(body.flow)
-            .expect("a flow with runs is kept")
-            .data
-            .name
-            .clone();
         if terms.begin {
             self.begin_row(row);
         }
+        self.claim_form(row, token, signal)
+    }
+
+    /// The worker's form of a claim.
+    fn claim_form(&self, row: u32, token: u64, signal: Arc<StopSignal>) -> Claim {
+        let run = self.run(row);
+        let body = &run.body;
         Claim {
-            run: run_id,
-            attempt,
+            run: run.id,
+            attempt: run.attempt,
             token,
-            name,
-            flow,
+            name: run.name.clone(),
+            flow: self
+                .catalog
+                .flows
+                .get(body.flow)
+                .expect("a flow with runs is kept")
+                .data
+                .name
+                .clone(),
             deployment: body.deployment_id,
-            priority,
+            priority: run.priority,
             parameters: body.parameters.clone(),
             timeout: body.timeout,
             signal,
         }
+    }
+
+    /// The claim that is current for a run, again.
+    pub(crate) fn claim_again(&mut self, run: RunId, token: u64) -> Result<Claim, Error> {
+        let row = self.claimed_row(run, token)?;
+        let Work::Claimed(held) = &mut self.work[row as usize] else {
+            unreachable!("the token was just checked")
+        };
+        let signal = held.signal.get_or_insert_default().clone();
+        if held.timed_out {
+            self.effects.stops.push((signal.clone(), StopReason::TimedOut));
+        } else if self.run(row).state == Some(StateType::Cancelling) {
+            self.effects.stops.push((signal.clone(), StopReason::Cancelled));
+        }
+        Ok(self.claim_form(row, token, signal))
     }
 
     /// Starts the attempt: RUNNING, and its timeout begins to count.

@@ -12,8 +12,10 @@ mod claim;
 mod core;
 mod deploy;
 mod error;
+mod export;
 mod finish;
 mod ids;
+mod load;
 mod plan;
 mod query;
 mod read;
@@ -33,7 +35,9 @@ pub use self::builder::EngineBuilder;
 pub use self::claim::{Claim, Scope};
 pub use self::core::Totals;
 pub use self::error::{Empty, Error};
+pub use self::export::{Claims, Document};
 pub use self::finish::{Ended, Outcome};
+pub use self::load::Loaded;
 pub use self::plan::CatchUp;
 pub use self::query::Page;
 pub use self::signal::StopReason;
@@ -477,6 +481,16 @@ impl Engine {
     /// [`Error::StaleClaim`] when the attempt has ended before or another has begun: nothing is changed then.
     pub fn complete(&self, claim: &Claim, outcome: Outcome) -> Result<Ended, Error> {
         self.call(|core| core.complete(claim.run, claim.token, Ending::of(outcome)))
+    }
+
+    /// The claim of a run again, from the token it was handed out with: for workers that only kept the two numbers, and
+    /// after an import.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StaleClaim`].
+    pub fn claim_again(&self, run: RunId, token: u64) -> Result<Claim, Error> {
+        self.call(|core| core.claim_again(run, token))
     }
 
     /// Calls a run off. One that waits is CANCELLED at once; one that is claimed is CANCELLING, is asked to stop, and

@@ -46,7 +46,8 @@ impl<T> Timers<T> {
         self.entries.pop_first().map(|(key, item)| (key.at, item))
     }
 
-    pub(crate) fn at(key: TimerKey) -> i64 {
-        key.at
+    /// All entries, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, &T)> {
+        self.entries.iter().map(|(key, item)| (key.at, item))
     }
 }

@@ -17,6 +17,7 @@ pub use flow::Flow;
 pub use pool::{NewPool, NewQueue, PoolStatus, WorkPool, WorkQueue};
 pub use rules::{InvalidValue, MAX_NAME, MAX_PARAMETERS, MAX_TAGS};
 pub(crate) use rules::{check_name, check_name_or_empty, check_parameters, check_tags};
+pub(crate) use run::maybe_seconds;
 pub use run::{CreatedBy, NewRun, Place, Run, RunPolicy, Target, TaskRun};
 pub use state::{State, StateType};
 pub use text::Text;
