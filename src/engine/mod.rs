@@ -23,6 +23,7 @@ mod ready;
 mod signal;
 mod status;
 mod submit;
+mod tally;
 mod timers;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use self::core::{Core, Effects};
 pub(crate) use self::finish::Ending;
 use self::signal::Bell;
 pub(crate) use self::signal::StopSignal;
+use self::tally::Tally;
 use crate::clock::Clock;
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId};
 use crate::model::{
@@ -64,6 +66,8 @@ pub struct Engine {
 
 struct Shared {
     core: Mutex<Core>,
+    /// The status report of the last change, written under the lock and read without it.
+    tally: Tally<{ status::WORDS }>,
     clock: Arc<dyn Clock>,
     bells: Mutex<Vec<Arc<Bell>>>,
     #[cfg(feature = "tokio")]
@@ -97,6 +101,7 @@ impl Engine {
     pub(crate) fn of(core: Core, clock: Arc<dyn Clock>) -> Self {
         Self {
             shared: Arc::new(Shared {
+                tally: Tally::new(core.status().words()),
                 core: Mutex::new(core),
                 clock,
                 bells: Mutex::default(),
@@ -111,10 +116,14 @@ impl Engine {
         let now = self.shared.clock.now();
         let mut core = self.lock()?;
         core.busy = true;
+        let before = core.version;
         core.observe(now);
         core.make_due();
         let answer = call(&mut core);
         core.busy = false;
+        if core.version != before {
+            self.shared.tally.publish(&core.status().words());
+        }
         let effects = core.take_effects();
         drop(core);
         if let Some(effects) = effects {
@@ -513,12 +522,15 @@ impl Engine {
         self.call(|core| core.set_priority(id, priority).map(|()| core.version))
     }
 
-    /// The queue status report of this instant. Takes the lock for the copy of some counters.
+    /// The queue status report of this instant, without the engine's lock.
     ///
     /// It does not make due what is due: it tells how the engine stands, and changes nothing.
     #[must_use]
     pub fn snapshot(&self) -> QueueStatus {
-        self.shared.core.lock().status()
+        match self.shared.tally.read() {
+            Some(words) => QueueStatus::of_words(&words),
+            None => self.shared.core.lock().status(),
+        }
     }
 
     /// Takes no new work from now on: submissions and deployments are refused, schedules plan nothing more, retries end.
@@ -549,5 +561,7 @@ impl Default for Engine {
     }
 }
 
+#[cfg(test)]
+mod export_tests;
 #[cfg(test)]
 mod tests;

@@ -106,6 +106,78 @@ pub struct Concurrency {
     pub max: u32,
 }
 
+/// How many words a report takes.
+pub(crate) const WORDS: usize = 20;
+
+impl QueueStatus {
+    pub(crate) fn words(&self) -> [u64; WORDS] {
+        let level = |lane: usize| u64::from(self.priority_breakdown.0[lane]);
+        let pair = |lane: usize| level(lane) << 32 | level(lane + 1);
+        let (limited, used, max) = self
+            .concurrency
+            .map_or((0, 0, 0), |slots| (1, slots.used, slots.max));
+        let totals = &self.totals;
+        [
+            self.version,
+            pair(0),
+            pair(2),
+            pair(4),
+            pair(6),
+            pair(8),
+            self.processing_tasks as u64,
+            u64::from(used) << 32 | u64::from(max),
+            limited,
+            self.blocked as u64,
+            self.scheduled as u64,
+            self.finished as u64,
+            totals.accepted,
+            totals.claimed,
+            totals.completed,
+            totals.failed,
+            totals.crashed,
+            totals.cancelled,
+            totals.retried,
+            totals.missed,
+        ]
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each word holds what `words` put there"
+    )]
+    pub(crate) fn of_words(words: &[u64; WORDS]) -> Self {
+        let mut levels = [0; Priority::LEVELS];
+        for (pair, word) in levels.chunks_exact_mut(2).zip(&words[1..6]) {
+            pair[0] = (word >> 32) as u32;
+            pair[1] = *word as u32;
+        }
+        let priority_breakdown = Breakdown(levels);
+        Self {
+            queued_tasks: priority_breakdown.total(),
+            processing_tasks: words[6] as usize,
+            priority_breakdown,
+            concurrency: (words[8] == 1).then(|| Concurrency {
+                used: (words[7] >> 32) as u32,
+                max: words[7] as u32,
+            }),
+            version: words[0],
+            blocked: words[9] as usize,
+            scheduled: words[10] as usize,
+            finished: words[11] as usize,
+            totals: Totals {
+                accepted: words[12],
+                claimed: words[13],
+                completed: words[14],
+                failed: words[15],
+                crashed: words[16],
+                cancelled: words[17],
+                retried: words[18],
+                missed: words[19],
+            },
+        }
+    }
+}
+
 impl Core {
     pub(crate) fn status(&self) -> QueueStatus {
         QueueStatus {
@@ -121,6 +193,46 @@ impl Core {
             scheduled: self.scheduled_total,
             finished: self.finished.len(),
             totals: self.totals,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_survives_its_words() {
+        let totals = Totals {
+            accepted: 1,
+            claimed: 2,
+            completed: 3,
+            failed: 4,
+            crashed: 5,
+            cancelled: 6,
+            retried: 7,
+            missed: 8,
+        };
+        let breakdown = Breakdown([1, 2, 3, 4, 5, 6, 7, 8, 9, u32::MAX]);
+        for concurrency in [
+            None,
+            Some(Concurrency {
+                used: 5,
+                max: u32::MAX,
+            }),
+        ] {
+            let status = QueueStatus {
+                queued_tasks: breakdown.total(),
+                processing_tasks: 5,
+                priority_breakdown: breakdown,
+                concurrency,
+                version: 99,
+                blocked: 11,
+                scheduled: 12,
+                finished: 13,
+                totals,
+            };
+            assert_eq!(QueueStatus::of_words(&status.words()), status);
         }
     }
 }
