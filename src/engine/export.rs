@@ -662,7 +662,7 @@ impl Import<'_> {
         }
         let retries: BTreeSet<RunId> = waits.iter().filter(|wait| wait.1).map(|wait| wait.2).collect();
         order.sort_by_key(|run| (run.due, run.seq));
-        let mut tokens = BTreeSet::new();
+        let (mut claimed, mut tokens) = (BTreeSet::new(), BTreeSet::new());
         for run in order {
             let row = rows[&run.id];
             let path = || format!("flow_runs[id={}]", run.id);
@@ -684,6 +684,7 @@ impl Import<'_> {
                 Place::Ready => self.core.enter_line(row),
                 Place::Claimed => {
                     let claim = run.claim.expect("just checked");
+                    claimed.insert(run.id);
                     if !tokens.insert(claim.token) {
                         return Err(damaged(path(), "its fencing token stands twice"));
                     }
@@ -719,8 +720,8 @@ impl Import<'_> {
                 (false, Work::Claimed(held)) if held.timer.is_none() => {
                     held.timer = Some(self.core.mono_timers.insert(at, MonoEvent::Timeout { row }));
                 }
-                // Its claim was put back.
-                (false, Work::Line(_)) if claims == Claims::PutBack => {}
+                // Its claim was put back, or ended with that.
+                (false, _) if claims == Claims::PutBack && claimed.contains(&id) => {}
                 _ => return Err(damaged(path(), "the run does not wait for that")),
             }
         }

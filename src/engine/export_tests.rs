@@ -231,6 +231,13 @@ fn damage(value: &mut Value, how: u8) {
 }
 
 #[test]
+fn e5_a_cancelled_attempt_under_a_timeout_ends_when_it_is_put_back() {
+    // The timeout of an attempt that was called off named a run that the import had just ended.
+    let (engine, clock, _) = busy(15_442_576_696_572_348_580);
+    moved(&engine, &clock, Claims::PutBack);
+}
+
+#[test]
 fn e5_a_document_of_another_format_is_refused_with_its_name() {
     let mut document = serde_json::to_value(Engine::new().export().unwrap()).unwrap();
     document["format_version"] = json!(99);
