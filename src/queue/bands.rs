@@ -15,9 +15,8 @@ use crossbeam::utils::CachePadded;
 
 use super::fault::Fault;
 use super::lanes::{Lanes, Taken, Ticket};
-use super::lock::Spin;
+use super::lock::{self, Spin};
 use crate::Priority;
-use crate::sync::MutexGuard;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Nanoseconds since the origin of whoever tells the time; always 0 without aging.
@@ -31,7 +30,7 @@ pub(super) struct Band<T> {
     closed: bool,
 }
 
-type Guard<'a, T> = MutexGuard<'a, Band<T>>;
+type Guard<'a, T> = lock::Guard<'a, Band<T>>;
 type Guards<'a, T> = [Option<Guard<'a, T>>; Priority::LEVELS];
 
 /// Why items were not let in. The queue makes the error of it.
@@ -250,33 +249,36 @@ impl<T> Bands<T> {
             let taken = top.and_then(|top| self.bands[0].lock().lanes.pop_first_of(top));
             return taken.map_or(Found::Empty, Found::Item);
         }
-        self.pop_from(0)
+        let mut band = self.bands[0].lock();
+        match band.lanes.pop_first() {
+            Some(taken) => {
+                self.dismiss(1);
+                Found::Item(taken)
+            }
+            None => self.pop_below(band, 0),
+        }
     }
 
-    /// Takes from this band or those below; all above are locked and empty.
-    #[inline]
-    fn pop_from(&self, index: usize) -> Found<T> {
-        let mut band = self.bands[index].lock();
-        if let Some(taken) = band.lanes.pop_first() {
-            self.dismiss(1);
-            return Found::Item(taken);
-        }
-        if index + 1 == self.bands.len() {
-            return if band.closed { Found::Closed } else { Found::Empty };
-        }
-        if self.fault.is(Fault::LetGo) {
-            drop(band);
-            return self.pop_from(index + 1);
-        }
-        let found = self.pop_below(index + 1);
-        drop(band);
-        found
-    }
-
-    // Keeps the recursion out of the common path, which is one band deep.
+    /// Takes from the bands below the one that is held; that one and all above are locked and empty.
     #[inline(never)]
-    fn pop_below(&self, index: usize) -> Found<T> {
-        self.pop_from(index)
+    fn pop_below(&self, held: Guard<'_, T>, index: usize) -> Found<T> {
+        let Some(below) = self.bands.get(index + 1) else {
+            return if held.closed { Found::Closed } else { Found::Empty };
+        };
+        let mut held = Some(held);
+        if self.fault.is(Fault::LetGo) {
+            held = None;
+        }
+        let mut band = below.lock();
+        let found = match band.lanes.pop_first() {
+            Some(taken) => {
+                self.dismiss(1);
+                Found::Item(taken)
+            }
+            None => self.pop_below(band, index + 1),
+        };
+        drop(held);
+        found
     }
 
     #[inline(never)]
@@ -338,13 +340,7 @@ impl<T> Bands<T> {
 
     fn pop_batch_from(&self, index: usize, max: usize, each: &mut impl FnMut(Taken<T, Place>)) {
         let mut band = self.bands[index].lock();
-        let mut got = 0;
-        while got < max
-            && let Some(taken) = band.lanes.pop_first()
-        {
-            got += 1;
-            each(taken);
-        }
+        let got = band.lanes.pop_many(max, &mut *each);
         self.dismiss(got);
         if got < max && index + 1 < self.bands.len() {
             self.pop_batch_from(index + 1, max - got, each);

@@ -51,6 +51,7 @@ enum Op {
         back: u32,
     },
     Pop,
+    PopMany(usize),
     Remove(usize),
     RemoveLive(usize),
     Relevel {
@@ -72,6 +73,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         40 => (level.clone(), prop_oneof![9 => Just(0_u32), 1 => 0_u32..400]).prop_map(|(level, back)| Op::Push { level, back }),
         12 => Just(Op::Pop),
+        2 => (0_usize..90).prop_map(Op::PopMany),
         4 => any::<usize>().prop_map(Op::Remove),
         20 => any::<usize>().prop_map(Op::RemoveLive),
         4 => (any::<usize>(), level.clone(), any::<bool>())
@@ -118,6 +120,19 @@ fn agrees(ops: Vec<Op>) {
                 let expected = best.map(|at| model.items.remove(at));
                 assert_eq!(popped.map(|taken| taken.item), expected.map(|item| item.3));
                 out.extend(popped.zip(expected).map(|(taken, item)| (item.2, taken)));
+            }
+            Op::PopMany(max) => {
+                let mut expected = model.sorted();
+                expected.truncate(max);
+                let mut popped = Vec::new();
+                let got = lanes.pop_many(max, |taken| popped.push(taken));
+                assert_eq!(got, expected.len());
+                let order: Vec<_> = popped.iter().map(|taken| (taken.ticket, taken.item)).collect();
+                assert_eq!(order, expected);
+                for taken in popped {
+                    let at = model.find(taken.ticket).expect("it was listed");
+                    out.push((model.items.remove(at).2, taken));
+                }
             }
             Op::Remove(index) => {
                 if let Some(ticket) = pick(&given, index) {

@@ -1,42 +1,65 @@
-//! The lock of a band: spins briefly, backing off, before it parks.
+//! The lock of a band: one atomic exchange to take it, one store to let it go.
 //!
-//! A critical section of the queue is a few nanoseconds, so whoever finds the lock taken is nearly always served
-//! faster by looking again than by going to sleep.
+//! A critical section of the queue is a few nanoseconds, so whoever finds the lock taken is served faster by looking
+//! again, at growing distances, than by going to sleep; and a lock nobody sleeps at is let go with a plain store. A holder
+//! that lost its processor is waited for by giving up one's own.
 
-use crate::sync::{Mutex, MutexGuard};
+#[cfg(not(loom))]
+use crossbeam::utils::Backoff;
+#[cfg(not(loom))]
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 
+/// What [`Spin::lock`] gives; dropped, the lock is free.
+#[cfg(not(loom))]
+pub(super) type Guard<'a, T> = SpinMutexGuard<'a, T>;
+#[cfg(loom)]
+pub(super) type Guard<'a, T> = crate::sync::MutexGuard<'a, T>;
+
+#[cfg(not(loom))]
 #[derive(Debug)]
-pub(super) struct Spin<T>(Mutex<T>);
+pub(super) struct Spin<T>(SpinMutex<T>);
 
+#[cfg(not(loom))]
 impl<T> Spin<T> {
     pub(super) fn new(value: T) -> Self {
-        Self(Mutex::new(value))
+        Self(SpinMutex::new(value))
     }
 
-    #[cfg(not(loom))]
     #[inline]
-    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+    pub(super) fn lock(&self) -> Guard<'_, T> {
         match self.0.try_lock() {
             Some(guard) => guard,
             None => self.lock_slowly(),
         }
     }
 
-    #[cfg(not(loom))]
     #[cold]
-    fn lock_slowly(&self) -> MutexGuard<'_, T> {
-        let backoff = crossbeam::utils::Backoff::new();
-        while !backoff.is_completed() {
+    #[inline(never)]
+    fn lock_slowly(&self) -> Guard<'_, T> {
+        let backoff = Backoff::new();
+        loop {
             backoff.snooze();
-            if let Some(guard) = self.0.try_lock() {
+            // Looking does not take the line from whoever holds the lock; trying does.
+            if !self.0.is_locked()
+                && let Some(guard) = self.0.try_lock()
+            {
                 return guard;
             }
         }
-        self.0.lock()
+    }
+}
+
+#[cfg(loom)]
+#[derive(Debug)]
+pub(super) struct Spin<T>(crate::sync::Mutex<T>);
+
+#[cfg(loom)]
+impl<T> Spin<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(crate::sync::Mutex::new(value))
     }
 
-    #[cfg(loom)]
-    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+    pub(super) fn lock(&self) -> Guard<'_, T> {
         self.0.lock()
     }
 }

@@ -175,7 +175,10 @@ struct Waiter<'a> {
 
 impl<'a> Waiter<'a> {
     fn new(queue: &'a Queue<u8>) -> Self {
-        Self { pop: Box::pin(queue.pop()), bell: std::sync::Arc::default() }
+        Self {
+            pop: Box::pin(queue.pop()),
+            bell: std::sync::Arc::default(),
+        }
     }
 
     fn poll(&mut self) -> Poll<Result<u8, Closed>> {
