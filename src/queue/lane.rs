@@ -299,10 +299,12 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         let item = slot.item.take()?;
         self.live -= 1;
         self.head += 1;
-        // The next slot is nearly always the next item (N2); or there is none, and the next push will bring it.
-        if chunk.slots.get(self.head).is_none_or(|slot| slot.item.is_none())
-            && (self.live != 0 || self.next & LOW == 0)
-        {
+        // The next slot is nearly always the next item (N2); or there is none yet, and the next push will bring it.
+        let settled = match chunk.slots.get(self.head) {
+            Some(slot) => slot.item.is_some(),
+            None => self.next & LOW != 0 && chunk.base == self.next >> SHIFT,
+        };
+        if !settled {
             self.advance(spares);
         }
         Some((place, number, item))

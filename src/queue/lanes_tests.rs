@@ -267,6 +267,19 @@ fn q3_a_thinned_lane_still_finds_every_ticket() {
     }
 }
 
+/// A pop once took the last item, saw a removed one's slot behind it, and left the head there: what came next was lost.
+#[test]
+fn an_item_pushed_behind_a_removed_one_is_found() {
+    let mut lanes = Lanes::new();
+    lanes.push(Priority::MIN, 0_u8, 'a');
+    let removed = lanes.push(Priority::MIN, 0, 'b');
+    lanes.remove(removed);
+    lanes.pop_first();
+    lanes.check();
+    lanes.push(Priority::MIN, 0, 'c');
+    assert_eq!(lanes.pop_first().map(|taken| taken.item), Some('c'));
+}
+
 #[test]
 fn a_cleared_lane_gives_no_number_twice() {
     let mut lanes = Lanes::new();
