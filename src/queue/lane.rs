@@ -96,14 +96,17 @@ impl<P, T> Chunk<P, T> {
 /// * **N5** `dead` counts the chunks without slots, and is at most half of all or less than [`MANY_DEAD`];
 /// * **N6** a chunk that is neither the first nor growing holds an item in more than a quarter of its slots, or is
 ///   dead, or has few slots.
+// The order of the fields is kept: a push changes `next` and `live`, a pop `live` and `head`. Side by side the compiler
+// loads both as one wide word right after one half of it was stored, which the processor cannot forward.
+#[repr(C)]
 pub(super) struct Lane<P, T> {
-    chunks: VecDeque<Chunk<P, T>>,
-    head: usize,
-    live: usize,
-    next: u64,
     last: Option<P>,
-    dead: usize,
+    next: u64,
+    chunks: VecDeque<Chunk<P, T>>,
+    live: usize,
     aside: BTreeMap<(P, u64), T>,
+    head: usize,
+    dead: usize,
 }
 
 impl<P: Copy + Ord, T> Lane<P, T> {
@@ -133,17 +136,30 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         self.next
     }
 
-    /// Whether an item of this place may go to the back.
-    pub(super) fn comes_last(&self, place: P) -> bool {
-        self.live == 0 || self.last.is_none_or(|last| last <= place)
+    /// Adds an item behind all of a smaller or equal place. Returns its number.
+    #[inline(always)]
+    pub(super) fn push(&mut self, place: P, item: T, spares: &mut Spares<P, T>) -> u64 {
+        // Of two options the empty one is less, so a lane that was never pushed to takes any place.
+        if self.last <= Some(place) {
+            self.append(place, item, spares)
+        } else {
+            self.push_out_of_order(place, item, spares)
+        }
     }
 
-    /// Adds an item at the back; [`Self::comes_last`] must say so. Returns its number.
-    #[inline]
-    pub(super) fn append(&mut self, place: P, item: T, spares: &mut Spares<P, T>) -> u64 {
-        if self.last.is_some_and(|last| place < last) {
-            self.restart(spares);
+    #[cold]
+    #[inline(never)]
+    fn push_out_of_order(&mut self, place: P, item: T, spares: &mut Spares<P, T>) -> u64 {
+        if 0 < self.live {
+            return self.insert(place, item);
         }
+        self.restart(spares);
+        self.append(place, item, spares)
+    }
+
+    /// Adds an item at the back: its place is at least all others'.
+    #[inline(always)]
+    fn append(&mut self, place: P, item: T, spares: &mut Spares<P, T>) -> u64 {
         self.last = Some(place);
         let number = self.next;
         self.next += 1;
@@ -209,7 +225,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     }
 
     /// Adds an item between the others. Returns its number, for which the ring will have no slot.
-    pub(super) fn insert(&mut self, place: P, item: T) -> u64 {
+    fn insert(&mut self, place: P, item: T) -> u64 {
         let number = self.next;
         self.next += 1;
         if let Some(chunk) = self.chunks.back_mut()
@@ -253,7 +269,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     }
 
     /// Takes the item that comes first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pop_first(&mut self, spares: &mut Spares<P, T>) -> Option<(P, u64, T)> {
         if !self.aside.is_empty() {
             return self.pop_merged(spares);
@@ -271,7 +287,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         Some((place, number, item))
     }
 
-    #[inline]
+    #[inline(always)]
     fn pop_ring(&mut self, spares: &mut Spares<P, T>) -> Option<(P, u64, T)> {
         if self.live == 0 {
             return None;
@@ -283,11 +299,58 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         let item = slot.item.take()?;
         self.live -= 1;
         self.head += 1;
-        // The next slot is nearly always the next item (N2).
-        if chunk.slots.get(self.head).is_none_or(|slot| slot.item.is_none()) {
+        // The next slot is nearly always the next item (N2); or there is none yet, and the next push will bring it.
+        let settled = match chunk.slots.get(self.head) {
+            Some(slot) => slot.item.is_some(),
+            None => self.next & LOW != 0 && chunk.base == self.next >> SHIFT,
+        };
+        if !settled {
             self.advance(spares);
         }
         Some((place, number, item))
+    }
+
+    /// Takes up to `max` items in order, and tells each. Returns how many.
+    pub(super) fn pop_run(
+        &mut self,
+        max: usize,
+        spares: &mut Spares<P, T>,
+        mut each: impl FnMut(P, u64, T),
+    ) -> usize {
+        let mut left = max;
+        while 0 < left && !self.is_empty() {
+            if !self.aside.is_empty() {
+                let Some((place, number, item)) = self.pop_merged(spares) else {
+                    break;
+                };
+                each(place, number, item);
+                left -= 1;
+                continue;
+            }
+            let Some(chunk) = self.chunks.front_mut() else {
+                break;
+            };
+            let first = if chunk.mask == DENSE {
+                Some(chunk.base << SHIFT)
+            } else {
+                None
+            };
+            let before = left;
+            while 0 < left && self.head < chunk.slots.len() {
+                if let Some(item) = chunk.slots[self.head].item.take() {
+                    let number = match first {
+                        Some(first) => first + self.head as u64,
+                        None => chunk.number_of(self.head),
+                    };
+                    each(chunk.slots[self.head].place, number, item);
+                    left -= 1;
+                }
+                self.head += 1;
+            }
+            self.live -= before - left;
+            self.advance(spares);
+        }
+        max - left
     }
 
     /// Moves `head` to the next item and lets go of the chunks it passes.

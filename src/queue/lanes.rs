@@ -124,15 +124,14 @@ impl<T, P: Copy + Ord> Lanes<T, P> {
     }
 
     /// Adds an item at `place` of its level: behind all of a smaller or equal place, before all of a greater one.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, priority: Priority, place: P, item: T) -> Ticket<P> {
         let index = priority.lane();
-        let lane = self.lanes[index].get_or_insert_with(|| Box::new(Lane::new(self.start)));
-        let number = if lane.comes_last(place) {
-            lane.append(place, item, &mut self.spares)
-        } else {
-            lane.insert(place, item)
+        let lane = match &mut self.lanes[index] {
+            Some(lane) => lane,
+            none => open(none, self.start),
         };
+        let number = lane.push(place, item, &mut self.spares);
         self.occupied |= 1 << index; // I1
         self.len += 1; // I2
         Ticket::new(index, place, number)
@@ -149,7 +148,10 @@ impl<T, P: Copy + Ord> Lanes<T, P> {
         if self.get(ticket).is_some() {
             return Err(taken);
         }
-        let lane = self.lanes[index].get_or_insert_with(|| Box::new(Lane::new(self.start)));
+        let lane = match &mut self.lanes[index] {
+            Some(lane) => lane,
+            none => open(none, self.start),
+        };
         lane.put_back(ticket.place, ticket.number(), taken.item);
         self.occupied |= 1 << index; // I1
         self.len += 1; // I2
@@ -178,13 +180,13 @@ impl<T, P: Copy + Ord> Lanes<T, P> {
     }
 
     /// Takes the item that comes first.
-    #[inline]
+    #[inline(always)]
     pub fn pop_first(&mut self) -> Option<Taken<T, P>> {
         self.pop_first_of(self.top()?)
     }
 
     /// Takes the item that comes first in one level.
-    #[inline]
+    #[inline(always)]
     pub fn pop_first_of(&mut self, priority: Priority) -> Option<Taken<T, P>> {
         let index = priority.lane();
         let lane = self.lanes[index].as_mut()?;
@@ -197,6 +199,29 @@ impl<T, P: Copy + Ord> Lanes<T, P> {
             ticket: Ticket::new(index, place, number),
             item,
         })
+    }
+
+    /// Takes up to `max` items in order, and tells each. Returns how many. Faster than as many [`Self::pop_first`].
+    pub fn pop_many(&mut self, max: usize, mut each: impl FnMut(Taken<T, P>)) -> usize {
+        let mut got = 0;
+        while got < max
+            && let Some(top) = self.top()
+            && let index = top.lane()
+            && let Some(lane) = &mut self.lanes[index]
+        {
+            let run = lane.pop_run(max - got, &mut self.spares, |place, number, item| {
+                each(Taken {
+                    ticket: Ticket::new(index, place, number),
+                    item,
+                });
+            });
+            if lane.is_empty() {
+                self.occupied &= !(1 << index); // I1
+            }
+            self.len -= run; // I2
+            got += run;
+        }
+        got
     }
 
     /// The item of a ticket, if it is still here.
@@ -321,6 +346,13 @@ impl<T, P: Copy + Ord> Lanes<T, P> {
         }
         assert_eq!(self.len, self.counts().iter().sum::<usize>(), "I2 broken");
     }
+}
+
+/// The first push to a level makes its lane.
+#[cold]
+#[inline(never)]
+fn open<T, P: Copy + Ord>(lane: &mut Option<Box<Lane<P, T>>>, start: u64) -> &mut Lane<P, T> {
+    lane.insert(Box::new(Lane::new(start)))
 }
 
 impl<T, P: Copy + Ord> Default for Lanes<T, P> {

@@ -1,0 +1,458 @@
+//! The locks: ten levels in bands of neighbours, one lock each.
+//!
+//! # The rule
+//!
+//! **An operation holds, at one instant, the locks of all bands that its answer depends on.** A push depends on the band
+//! of its level; a pop on every band from the highest down to the one it takes from, because it says that those above
+//! are empty; an empty answer and the counts on all. Locks are taken from the highest band down and none is taken after
+//! one was let go, so operations take effect one after the other, as if there were one lock, at an instant at which each
+//! held all it needed. That is the whole argument for Q1, Q2 and Q5, and it does not mention memory orderings.
+//!
+//! The number of items, which a bounded queue with several locks counts in one word, changes only while the lock of a
+//! band is held for the change that it counts, so it belongs to the same order.
+
+use crossbeam::utils::CachePadded;
+
+use super::fault::Fault;
+use super::lanes::{Lanes, Taken, Ticket};
+use super::lock::{self, Spin};
+use crate::Priority;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// Nanoseconds since the origin of whoever tells the time; always 0 without aging.
+pub(super) type Place = u64;
+
+/// What one lock guards.
+#[derive(Debug)]
+pub(super) struct Band<T> {
+    /// Holds items of the levels of this band only.
+    lanes: Lanes<T, Place>,
+    closed: bool,
+}
+
+type Guard<'a, T> = lock::Guard<'a, Band<T>>;
+type Guards<'a, T> = [Option<Guard<'a, T>>; Priority::LEVELS];
+
+/// Why items were not let in. The queue makes the error of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Refusal {
+    Full,
+    Closed,
+}
+
+/// What a pop found at one instant.
+pub(super) enum Found<T> {
+    Item(Taken<T, Place>),
+    Empty,
+    /// Empty, and closed.
+    Closed,
+}
+
+/// Ten levels under one to ten locks.
+///
+/// # Invariants
+///
+/// * **B1** band 0 holds the highest levels, and `band_of` never rises with the level;
+/// * **B2** a bounded queue with several locks has `counted` equal to the sum of the lane lengths whenever all locks
+///   are held;
+/// * **B3** `closed` is the same in all bands whenever all locks are held.
+pub(super) struct Bands<T> {
+    bands: Box<[CachePadded<Spin<Band<T>>>]>,
+    band_of: [u8; Priority::LEVELS],
+    /// `usize::MAX` when there is no bound.
+    capacity: usize,
+    /// Whether `counted` is kept: a bounded queue with several locks.
+    counting: bool,
+    /// The interval after which an item rises a level, and the latest time told. In nanoseconds.
+    aging: Option<u64>,
+    told: AtomicU64,
+    counted: CachePadded<AtomicUsize>,
+    pub(super) fault: Fault,
+}
+
+impl<T> Bands<T> {
+    pub(super) fn new(capacity: Option<usize>, locks: usize, aging: Option<u64>) -> Self {
+        let band = || {
+            CachePadded::new(Spin::new(Band {
+                lanes: Lanes::new(),
+                closed: false,
+            }))
+        };
+        Self {
+            bands: std::iter::repeat_with(band).take(locks).collect(),
+            band_of: std::array::from_fn(|lane| {
+                u8::try_from((Priority::LEVELS - 1 - lane) * locks / Priority::LEVELS).expect("below ten")
+            }),
+            capacity: capacity.unwrap_or(usize::MAX),
+            counting: capacity.is_some() && locks > 1,
+            aging,
+            told: AtomicU64::new(0),
+            counted: CachePadded::new(AtomicUsize::new(0)),
+            fault: Fault::None,
+        }
+    }
+
+    pub(super) fn locks(&self) -> usize {
+        self.bands.len()
+    }
+
+    pub(super) fn capacity(&self) -> Option<usize> {
+        (self.capacity != usize::MAX).then_some(self.capacity)
+    }
+
+    /// Makes this the latest time told, unless a later one was.
+    pub(super) fn tell(&self, now: u64) {
+        if self.aging.is_some() {
+            // Relaxed: a caller's own call sees it, and others through the locks; it is only ever compared.
+            self.told.fetch_max(now, Relaxed);
+        }
+    }
+
+    /// The place at the back of a level whose lock is held. Never below an earlier one of that level: the lock orders
+    /// the loads.
+    #[inline]
+    fn stamp(&self) -> Place {
+        if self.aging.is_some() {
+            self.told.load(Relaxed)
+        } else {
+            0
+        }
+    }
+
+    #[inline]
+    fn index(&self, priority: Priority) -> usize {
+        usize::from(self.band_of[priority.lane()])
+    }
+
+    #[inline]
+    fn lock(&self, priority: Priority) -> Guard<'_, T> {
+        self.bands[self.index(priority)].lock()
+    }
+
+    /// Locks the bands that `wanted` names, the highest first.
+    fn lock_some(&self, wanted: impl Fn(usize) -> bool) -> Guards<'_, T> {
+        std::array::from_fn(|index| {
+            self.bands
+                .get(index)
+                .filter(|_| wanted(index))
+                .map(|band| band.lock())
+        })
+    }
+
+    /// Lets `count` items in if there is room; the lock of a band they go to is held.
+    #[inline]
+    fn admit(&self, band: &Band<T>, count: usize) -> Result<(), Refusal> {
+        if band.closed {
+            return Err(Refusal::Closed);
+        }
+        if !self.counting {
+            // One lock, or no bound: the lanes of this band are the number.
+            let fits = count <= self.capacity.saturating_sub(band.lanes.len());
+            return if fits { Ok(()) } else { Err(Refusal::Full) };
+        }
+        // Relaxed: a number; what it counts is ordered by the locks.
+        let room = |held: usize| held.checked_add(count).filter(|&sum| sum <= self.capacity);
+        if self.fault.is(Fault::CheckThenCount) {
+            let held = self.counted.load(Relaxed);
+            room(held).ok_or(Refusal::Full)?;
+            self.counted.fetch_add(count, Relaxed);
+            return Ok(());
+        }
+        self.counted
+            .fetch_update(Relaxed, Relaxed, room)
+            .map(|_| ())
+            .map_err(|_| Refusal::Full)
+    }
+
+    #[inline]
+    fn dismiss(&self, count: usize) {
+        if self.counting {
+            self.counted.fetch_sub(count, Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(super) fn push(&self, priority: Priority, item: T) -> Result<Ticket<Place>, (T, Refusal)> {
+        let mut band = self.lock(priority);
+        match self.admit(&band, 1) {
+            Ok(()) => Ok(band.lanes.push(priority, self.stamp(), item)),
+            Err(refusal) => {
+                drop(band); // Before the item leaves for code that may drop it.
+                Err((item, refusal))
+            }
+        }
+    }
+
+    /// Pushes all or none, and tells each ticket.
+    pub(super) fn push_batch(
+        &self,
+        mut batch: Vec<(Priority, T)>,
+        mut each: impl FnMut(Ticket<Place>),
+    ) -> Result<(), (Vec<(Priority, T)>, Refusal)> {
+        let Some(&(first, _)) = batch.first() else {
+            return Ok(());
+        };
+        if self.bands.len() == 1 {
+            let mut band = self.bands[0].lock();
+            if let Err(refusal) = self.admit(&band, batch.len()) {
+                drop(band);
+                return Err((batch, refusal));
+            }
+            let stamp = self.stamp();
+            for (priority, item) in batch.drain(..) {
+                each(band.lanes.push(priority, stamp, item));
+            }
+            return Ok(());
+        }
+        let wanted = batch
+            .iter()
+            .fold(0_u16, |bits, (priority, _)| bits | 1 << self.index(*priority));
+        let mut guards = self.lock_some(|index| wanted >> index & 1 == 1);
+        let band = guards[self.index(first)]
+            .as_mut()
+            .expect("the batch goes there, so it is locked");
+        if let Err(refusal) = self.admit(band, batch.len()) {
+            drop(guards);
+            return Err((batch, refusal));
+        }
+        let stamp = self.stamp();
+        for (priority, item) in batch.drain(..) {
+            let band = guards[self.index(priority)].as_mut();
+            let band = band.expect("the item goes there, so it is locked");
+            each(band.lanes.push(priority, stamp, item));
+        }
+        Ok(())
+    }
+
+    /// Puts an item back where it stood; closed and full do not matter, it was let in before.
+    pub(super) fn put_back(&self, taken: Taken<T, Place>) -> Ticket<Place> {
+        let mut band = self.lock(taken.ticket.priority());
+        if self.counting {
+            self.counted.fetch_add(1, Relaxed);
+        }
+        let back = band.lanes.put_back(taken);
+        drop(band);
+        match back {
+            Ok(ticket) => ticket,
+            Err(_) => unreachable!("what was taken is not copied, so its place is free"),
+        }
+    }
+
+    /// Takes the item that comes first.
+    #[inline]
+    pub(super) fn pop(&self) -> Found<T> {
+        if self.aging.is_some() {
+            return self.pop_aged();
+        }
+        if self.fault.is(Fault::LookThenTake) {
+            let top = self.bands[0].lock().lanes.top();
+            let taken = top.and_then(|top| self.bands[0].lock().lanes.pop_first_of(top));
+            return taken.map_or(Found::Empty, Found::Item);
+        }
+        let mut band = self.bands[0].lock();
+        match band.lanes.pop_first() {
+            Some(taken) => {
+                self.dismiss(1);
+                Found::Item(taken)
+            }
+            None => self.pop_below(band, 0),
+        }
+    }
+
+    /// Takes from the bands below the one that is held; that one and all above are locked and empty.
+    #[inline(never)]
+    fn pop_below(&self, held: Guard<'_, T>, index: usize) -> Found<T> {
+        let Some(below) = self.bands.get(index + 1) else {
+            return if held.closed { Found::Closed } else { Found::Empty };
+        };
+        let mut held = Some(held);
+        if self.fault.is(Fault::LetGo) {
+            held = None;
+        }
+        let mut band = below.lock();
+        let found = match band.lanes.pop_first() {
+            Some(taken) => {
+                self.dismiss(1);
+                Found::Item(taken)
+            }
+            None => self.pop_below(band, index + 1),
+        };
+        drop(held);
+        found
+    }
+
+    #[inline(never)]
+    fn pop_aged(&self) -> Found<T> {
+        let mut guards = self.lock_some(|_| true);
+        let found = self.pop_oldest(&mut guards);
+        drop(guards);
+        found
+    }
+
+    /// Takes the item of the greatest effective level; of these the one that waits longest. All locks are held.
+    fn pop_oldest(&self, guards: &mut Guards<'_, T>) -> Found<T> {
+        let now = self.told.load(Relaxed);
+        let effective = |priority: Priority, at: Place| {
+            let risen = self.aging.map_or(0, |interval| now.saturating_sub(at) / interval);
+            (u64::from(priority.level()).saturating_add(risen)).min(u64::from(Priority::MAX.level()))
+        };
+        let first = Priority::descending()
+            .filter_map(|priority| {
+                let band = guards[self.index(priority)].as_ref()?;
+                let at = band.lanes.first_of(priority)?.0.place();
+                Some((
+                    std::cmp::Reverse(effective(priority, at)),
+                    at,
+                    std::cmp::Reverse(priority),
+                ))
+            })
+            .min();
+        let taken = first.and_then(|(.., std::cmp::Reverse(priority))| {
+            guards[self.index(priority)]
+                .as_mut()?
+                .lanes
+                .pop_first_of(priority)
+        });
+        match taken {
+            Some(taken) => {
+                self.dismiss(1);
+                Found::Item(taken)
+            }
+            None if guards[0].as_ref().is_some_and(|band| band.closed) => Found::Closed,
+            None => Found::Empty,
+        }
+    }
+
+    /// Takes the first `max` items, or all there are, in one step.
+    pub(super) fn pop_batch(&self, max: usize, mut each: impl FnMut(Taken<T, Place>)) {
+        if self.aging.is_some() {
+            let mut guards = self.lock_some(|_| true);
+            for _ in 0..max {
+                let Found::Item(taken) = self.pop_oldest(&mut guards) else {
+                    return;
+                };
+                each(taken);
+            }
+        } else if max != 0 {
+            self.pop_batch_from(0, max, &mut each);
+        }
+    }
+
+    fn pop_batch_from(&self, index: usize, max: usize, each: &mut impl FnMut(Taken<T, Place>)) {
+        let mut band = self.bands[index].lock();
+        let got = band.lanes.pop_many(max, &mut *each);
+        self.dismiss(got);
+        if got < max && index + 1 < self.bands.len() {
+            self.pop_batch_from(index + 1, max - got, each);
+        }
+    }
+
+    pub(super) fn contains(&self, ticket: Ticket<Place>) -> bool {
+        self.lock(ticket.priority()).lanes.get(ticket).is_some()
+    }
+
+    pub(super) fn remove(&self, ticket: Ticket<Place>) -> Option<Taken<T, Place>> {
+        if self.fault.is(Fault::FindThenTake) {
+            let found = self.contains(ticket);
+            let mut band = self.lock(ticket.priority());
+            return found
+                .then(|| band.lanes.pop_first_of(ticket.priority()))
+                .flatten();
+        }
+        let mut band = self.lock(ticket.priority());
+        let taken = band.lanes.remove(ticket)?;
+        self.dismiss(1);
+        Some(taken)
+    }
+
+    /// Moves an item to the back of a level.
+    pub(super) fn relevel(&self, ticket: Ticket<Place>, priority: Priority) -> Option<Ticket<Place>> {
+        let (from, to) = (self.index(ticket.priority()), self.index(priority));
+        if self.fault.is(Fault::MoveApart) {
+            let taken = self.bands[from].lock().lanes.remove(ticket)?;
+            return Some(
+                self.bands[to]
+                    .lock()
+                    .lanes
+                    .push(priority, self.stamp(), taken.item),
+            );
+        }
+        if from == to {
+            let mut band = self.bands[from].lock();
+            return band.lanes.relevel(ticket, priority, self.stamp());
+        }
+        let mut guards = self.lock_some(|index| index == from || index == to);
+        let taken = guards[from].as_mut()?.lanes.remove(ticket)?;
+        let band = guards[to].as_mut().expect("both bands are locked");
+        Some(band.lanes.push(priority, self.stamp(), taken.item))
+    }
+
+    /// The lengths of all levels at one instant, level 1 first.
+    pub(super) fn counts(&self) -> [usize; Priority::LEVELS] {
+        if self.fault.is(Fault::CountApart) {
+            return std::array::from_fn(|lane| self.lock(Priority::of_lane(lane)).lanes.counts()[lane]);
+        }
+        let guards = self.lock_some(|_| true);
+        let mut counts = [0; Priority::LEVELS];
+        for band in guards.iter().flatten() {
+            for (sum, count) in counts.iter_mut().zip(band.lanes.counts()) {
+                *sum += count;
+            }
+        }
+        counts
+    }
+
+    pub(super) fn len(&self) -> usize {
+        let guards = self.lock_some(|_| true);
+        guards.iter().flatten().map(|band| band.lanes.len()).sum()
+    }
+
+    /// Lets nothing in from now on. Whether it was open.
+    pub(super) fn close(&self) -> bool {
+        let mut guards = self.lock_some(|_| true);
+        let mut was_open = false;
+        for band in guards.iter_mut().flatten() {
+            was_open |= !std::mem::replace(&mut band.closed, true); // B3
+        }
+        was_open
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.bands[0].lock().closed
+    }
+
+    /// Gives back memory that is kept for the next pushes.
+    pub(super) fn shrink(&self) {
+        for band in &self.bands {
+            band.lock().lanes.shrink();
+        }
+    }
+
+    /// Panics unless every invariant holds.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn check(&self) {
+        assert!(
+            self.band_of.is_sorted_by(|low, high| low >= high),
+            "B1 broken: bands rise"
+        );
+        let guards = self.lock_some(|_| true);
+        let mut sum = 0;
+        for (index, band) in guards.iter().enumerate() {
+            let Some(band) = band else { continue };
+            band.lanes.check();
+            sum += band.lanes.len();
+            for (lane, count) in band.lanes.counts().into_iter().enumerate() {
+                assert!(
+                    count == 0 || usize::from(self.band_of[lane]) == index,
+                    "B1 broken: lane {lane}"
+                );
+            }
+            assert_eq!(
+                guards[0].as_ref().map(|first| first.closed),
+                Some(band.closed),
+                "B3 broken"
+            );
+        }
+        assert!(!self.counting || self.counted.load(Relaxed) == sum, "B2 broken");
+    }
+}

@@ -1,0 +1,65 @@
+//! The lock of a band: one atomic exchange to take it, one store to let it go.
+//!
+//! A critical section of the queue is a few nanoseconds, so whoever finds the lock taken is served faster by looking
+//! again, at growing distances, than by going to sleep; and a lock nobody sleeps at is let go with a plain store. A holder
+//! that lost its processor is waited for by giving up one's own.
+
+#[cfg(not(loom))]
+use crossbeam::utils::Backoff;
+#[cfg(not(loom))]
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+/// What [`Spin::lock`] gives; dropped, the lock is free.
+#[cfg(not(loom))]
+pub(super) type Guard<'a, T> = SpinMutexGuard<'a, T>;
+#[cfg(loom)]
+pub(super) type Guard<'a, T> = crate::sync::MutexGuard<'a, T>;
+
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(super) struct Spin<T>(SpinMutex<T>);
+
+#[cfg(not(loom))]
+impl<T> Spin<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(SpinMutex::new(value))
+    }
+
+    #[inline]
+    pub(super) fn lock(&self) -> Guard<'_, T> {
+        match self.0.try_lock() {
+            Some(guard) => guard,
+            None => self.lock_slowly(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_slowly(&self) -> Guard<'_, T> {
+        let backoff = Backoff::new();
+        loop {
+            backoff.snooze();
+            // Looking does not take the line from whoever holds the lock; trying does.
+            if !self.0.is_locked()
+                && let Some(guard) = self.0.try_lock()
+            {
+                return guard;
+            }
+        }
+    }
+}
+
+#[cfg(loom)]
+#[derive(Debug)]
+pub(super) struct Spin<T>(crate::sync::Mutex<T>);
+
+#[cfg(loom)]
+impl<T> Spin<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(crate::sync::Mutex::new(value))
+    }
+
+    pub(super) fn lock(&self) -> Guard<'_, T> {
+        self.0.lock()
+    }
+}
