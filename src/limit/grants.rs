@@ -280,6 +280,18 @@ impl Book {
         }
     }
 
+    /// The exact time until an ask fits a limit that decays, by time alone; zero if it fits. `None` as in
+    /// [`Refused::retry_after`].
+    #[must_use]
+    pub fn wait_for(&self, ask: Ask, now: Duration) -> Option<Duration> {
+        let limit = self.get(ask.limit)?;
+        limit.rate?;
+        if limit.fits(ask.weight, now) {
+            return Some(Duration::ZERO);
+        }
+        limit.fits_in(ask.weight, now)
+    }
+
     /// Takes all of the demand in one step, or nothing (L3).
     ///
     /// # Errors

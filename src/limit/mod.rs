@@ -11,16 +11,24 @@
 //! | `by_name` | the reference's increment and decrement, and its retry hints |
 //! | `decay` | the exact leaky bucket |
 //! | `state` | a book as a document |
+//! | `limits` | a book shared between threads: permits over several limits, waiting |
+//! | `semaphore` | the counting core: one cap without a name |
+//! | `waiters`, `wake` | a line of waiters; waking after the lock |
 
 mod book;
 mod by_name;
 mod decay;
 mod demand;
+mod faults;
 mod grants;
 mod lease;
+mod limits;
+mod semaphore;
 mod spec;
 mod state;
 mod templates;
+mod waiters;
+mod wake;
 
 pub use book::{Book, LimitStatus};
 pub use by_name::{IncrementError, Incremented, Mode, jittered};
@@ -31,6 +39,8 @@ pub use grants::{Grant, Holder, Refused, TakeError};
 pub use lease::{
     LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lapsed, Lease, LeaseError, LeaseHolder, LeaseHolderKind, LeaseId,
 };
+pub use limits::{Limits, LimitsError, MultiPermit, Prepared, Waiting};
+pub use semaphore::{Acquire, AcquireError, AcquireOwned, OwnedPermit, Permit, Semaphore, SemaphoreStatus};
 pub use spec::{LimitSpec, NAME_BYTES_MAX, SpecError};
 pub use state::{BookState, GrantState, LeaseState, LimitState, RestoreError};
 
