@@ -10,6 +10,8 @@ pub(super) enum Fault {
     ReleaseRelaxed,
     /// Taking reads and writes in two steps.
     TakeInTwoSteps,
+    /// Taking does not look whether somebody waits.
+    TakePassesLine,
     /// A waiter announces itself without looking again.
     NoSecondLook,
     /// A cancelled waiter does not pass its turn on.

@@ -342,19 +342,6 @@ impl Shared {
         }
         answer
     }
-
-    fn try_acquire(
-        self: &Arc<Self>,
-        demand: &Demand,
-        holder: Holder,
-        now: Duration,
-    ) -> Result<MultiPermit, LimitsError> {
-        let grant = self.change_at(now, |state, _| (state.try_take(demand, holder), Vec::new()))?;
-        Ok(MultiPermit {
-            shared: Arc::clone(self),
-            grant,
-        })
-    }
 }
 
 impl Limits {
@@ -710,7 +697,7 @@ impl Prepared {
     ///
     /// [`LimitsError::Refused`].
     pub fn try_acquire(&self, now: Duration) -> Result<MultiPermit, LimitsError> {
-        self.shared.try_acquire(&self.demand, Holder::Anonymous, now)
+        self.try_acquire_as(Holder::Anonymous, now)
     }
 
     /// As [`try_acquire`](Self::try_acquire), for a holder that can be seen.
@@ -719,7 +706,12 @@ impl Prepared {
     ///
     /// As there, and [`LimitsError::AlreadyHolds`].
     pub fn try_acquire_as(&self, holder: Holder, now: Duration) -> Result<MultiPermit, LimitsError> {
-        self.shared.try_acquire(&self.demand, holder, now)
+        let take = |state: &mut State, _| (state.try_take(&self.demand, holder), Vec::new());
+        let grant = self.shared.change_at(now, take)?;
+        Ok(MultiPermit {
+            shared: Arc::clone(&self.shared),
+            grant,
+        })
     }
 
     /// Takes everything, or stands in line for it.

@@ -46,3 +46,5 @@ pub use state::{BookState, GrantState, LeaseState, LimitState, RestoreError};
 
 #[cfg(test)]
 mod book_tests;
+#[cfg(all(test, loom))]
+mod loom_tests;

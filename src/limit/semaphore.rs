@@ -141,7 +141,12 @@ impl Core {
         let mut word = self.word.load(Ordering::Relaxed);
         let mut pauses = 1;
         // Weight 0 would pass; it is caught where the refusal is worded, so that the path through does not look.
-        while word & FLAGS == 0 && asked <= word && 0 < asked {
+        let stops = if self.faults.has(Fault::TakePassesLine) {
+            CLOSED
+        } else {
+            FLAGS
+        };
+        while word & stops == 0 && asked <= word && 0 < asked {
             if self.faults.has(Fault::TakeInTwoSteps) {
                 self.word.store(word - asked, Ordering::Release);
                 return Ok(());
