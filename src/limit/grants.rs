@@ -280,6 +280,13 @@ impl Book {
         }
     }
 
+    /// Whether one ask fits now.
+    #[must_use]
+    pub fn fits(&self, ask: Ask, now: Duration) -> bool {
+        self.get(ask.limit)
+            .is_none_or(|limit| limit.fits(ask.weight, now))
+    }
+
     /// The exact time until an ask fits a limit that decays, by time alone; zero if it fits. `None` as in
     /// [`Refused::retry_after`].
     #[must_use]

@@ -158,6 +158,12 @@ impl State {
         })
     }
 
+    /// Whether what the demand asks of this limit fits there.
+    fn fits_at(&self, demand: &Demand, limit: LimitKey) -> bool {
+        let ask = demand.asks().iter().find(|ask| ask.limit == limit);
+        ask.is_none_or(|&ask| self.book.fits(ask, self.latest))
+    }
+
     /// Takes unless somebody waits at one of the limits.
     fn try_take(&mut self, demand: &Demand, holder: Holder) -> Result<Grant, LimitsError> {
         if !self.lines.is_empty()
@@ -235,11 +241,12 @@ impl State {
             };
             let waiter = self.waiters.get(&turn).expect("who stands in line waits (W2)");
             let (demand, holder) = (waiter.demand.clone(), waiter.holder);
+            if !self.fits_at(&demand, limit) {
+                self.set_due(limit);
+                limits.pop();
+                continue;
+            }
             match self.stop(&demand, turn) {
-                Some(stop) if stop == limit => {
-                    self.set_due(limit);
-                    limits.pop();
-                }
                 Some(stop) => {
                     self.step_out(turn, limit);
                     self.stand(turn, stop);
@@ -646,7 +653,7 @@ impl Limits {
             standing += line.turns.len();
             let first = line.turns.first().expect("no line is empty");
             let demand = &state.waiters[first].demand;
-            assert_eq!(state.stop(demand, *first), Some(limit), "W1 broken");
+            assert!(!state.fits_at(demand, limit), "W1 broken");
             for turn in &line.turns {
                 assert_eq!(state.waiters[turn].at, Some(limit), "W2 broken");
             }

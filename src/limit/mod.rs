@@ -48,3 +48,5 @@ pub use state::{BookState, GrantState, LeaseState, LimitState, RestoreError};
 mod book_tests;
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod model_tests;
