@@ -18,11 +18,12 @@
 
 mod counting;
 mod frame;
+mod limit;
 #[path = "../workload/mod.rs"]
 mod workload;
 
 /// Every group, in the order of printing.
-const GROUPS: &[fn(&mut frame::Bench)] = &[];
+const GROUPS: &[fn(&mut frame::Bench)] = &[limit::lines];
 
 fn main() -> std::process::ExitCode {
     let mut bench = match frame::Bench::from_args(std::env::args().skip(1)) {

@@ -99,7 +99,14 @@ struct Waiter {
 
 /// Slots of several limits, given back together when dropped.
 #[must_use = "the slots are given back when the permit is dropped"]
-pub struct MultiPermit {
+pub struct MultiPermit<'a> {
+    shared: &'a Shared,
+    grant: Grant,
+}
+
+/// Slots of several limits that can be moved anywhere, given back together when dropped.
+#[must_use = "the slots are given back when the permit is dropped"]
+pub struct OwnedMultiPermit {
     shared: Arc<Shared>,
     grant: Grant,
 }
@@ -291,11 +298,12 @@ impl State {
 
     /// Gives a grant back and says where there is room now, if anybody waits.
     fn release(&mut self, grant: Grant) -> Vec<LimitKey> {
-        let released = self.book.release(grant, self.latest);
         if self.lines.is_empty() {
+            self.book.release_unseen(grant, self.latest);
             return Vec::new();
         }
-        released.map_or_else(Vec::new, |demand| limits_of(&demand))
+        let released = self.book.release(grant, self.latest);
+        released.as_ref().map(limits_of).unwrap_or_default()
     }
 }
 
@@ -456,7 +464,7 @@ impl Limits {
     /// # Errors
     ///
     /// [`LimitsError::Refused`] for *not now*, [`LimitsError::Request`] for *never*.
-    pub fn try_acquire(&self, request: &Request, now: Duration) -> Result<MultiPermit, LimitsError> {
+    pub fn try_acquire(&self, request: &Request, now: Duration) -> Result<MultiPermit<'_>, LimitsError> {
         self.try_acquire_as(request, Holder::Anonymous, now)
     }
 
@@ -470,8 +478,34 @@ impl Limits {
         request: &Request,
         holder: Holder,
         now: Duration,
-    ) -> Result<MultiPermit, LimitsError> {
-        let grant = self.0.change_at(now, |state, now| {
+    ) -> Result<MultiPermit<'_>, LimitsError> {
+        let grant = self.take_by_name(request, holder, now)?;
+        Ok(MultiPermit {
+            shared: &self.0,
+            grant,
+        })
+    }
+
+    /// As [`try_acquire_as`](Self::try_acquire_as), with a permit that can be moved anywhere.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_acquire_owned(
+        &self,
+        request: &Request,
+        holder: Holder,
+        now: Duration,
+    ) -> Result<OwnedMultiPermit, LimitsError> {
+        let grant = self.take_by_name(request, holder, now)?;
+        Ok(OwnedMultiPermit {
+            shared: Arc::clone(&self.0),
+            grant,
+        })
+    }
+
+    fn take_by_name(&self, request: &Request, holder: Holder, now: Duration) -> Result<Grant, LimitsError> {
+        self.0.change_at(now, |state, now| {
             let answer = match state.book.resolve(request.iter(), now) {
                 Ok(demand) => {
                     let answer = state.try_take(&demand, holder);
@@ -481,10 +515,6 @@ impl Limits {
                 Err(error) => Err(error.into()),
             };
             (answer, Vec::new())
-        })?;
-        Ok(MultiPermit {
-            shared: Arc::clone(&self.0),
-            grant,
         })
     }
 
@@ -703,7 +733,7 @@ impl Prepared {
     /// # Errors
     ///
     /// [`LimitsError::Refused`].
-    pub fn try_acquire(&self, now: Duration) -> Result<MultiPermit, LimitsError> {
+    pub fn try_acquire(&self, now: Duration) -> Result<MultiPermit<'_>, LimitsError> {
         self.try_acquire_as(Holder::Anonymous, now)
     }
 
@@ -712,13 +742,30 @@ impl Prepared {
     /// # Errors
     ///
     /// As there, and [`LimitsError::AlreadyHolds`].
-    pub fn try_acquire_as(&self, holder: Holder, now: Duration) -> Result<MultiPermit, LimitsError> {
-        let take = |state: &mut State, _| (state.try_take(&self.demand, holder), Vec::new());
-        let grant = self.shared.change_at(now, take)?;
+    pub fn try_acquire_as(&self, holder: Holder, now: Duration) -> Result<MultiPermit<'_>, LimitsError> {
+        let grant = self.take(holder, now)?;
         Ok(MultiPermit {
+            shared: &self.shared,
+            grant,
+        })
+    }
+
+    /// As [`try_acquire_as`](Self::try_acquire_as), with a permit that can be moved anywhere.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_acquire_owned(&self, holder: Holder, now: Duration) -> Result<OwnedMultiPermit, LimitsError> {
+        let grant = self.take(holder, now)?;
+        Ok(OwnedMultiPermit {
             shared: Arc::clone(&self.shared),
             grant,
         })
+    }
+
+    fn take(&self, holder: Holder, now: Duration) -> Result<Grant, LimitsError> {
+        self.shared
+            .change_at(now, |state, _| (state.try_take(&self.demand, holder), Vec::new()))
     }
 
     /// Takes everything, or stands in line for it.
@@ -763,7 +810,7 @@ impl Prepared {
 }
 
 impl Waiting {
-    fn look(&mut self, waker: &Waker) -> Poll<Result<MultiPermit, LimitsError>> {
+    fn look(&mut self, waker: &Waker) -> Poll<Result<OwnedMultiPermit, LimitsError>> {
         if let Some(grant) = self.ready.take() {
             return Poll::Ready(Ok(self.permit(grant)));
         }
@@ -791,8 +838,8 @@ impl Waiting {
         Poll::Ready(answer.map(|grant| self.permit(grant)))
     }
 
-    fn permit(&self, grant: Grant) -> MultiPermit {
-        MultiPermit {
+    fn permit(&self, grant: Grant) -> OwnedMultiPermit {
+        OwnedMultiPermit {
             shared: Arc::clone(&self.shared),
             grant,
         }
@@ -802,7 +849,7 @@ impl Waiting {
     ///
     /// Time that lets somebody in by decay has to be told by somebody else, through [`Limits::advance`].
     #[cfg(not(loom))]
-    pub fn wait(mut self, timeout: Option<Duration>) -> Option<Result<MultiPermit, LimitsError>> {
+    pub fn wait(mut self, timeout: Option<Duration>) -> Option<Result<OwnedMultiPermit, LimitsError>> {
         let (signal, waker) = super::wake::Signal::new();
         if let Poll::Ready(answer) = self.look(&waker) {
             return Some(answer);
@@ -816,7 +863,7 @@ impl Waiting {
 }
 
 impl Future for Waiting {
-    type Output = Result<MultiPermit, LimitsError>;
+    type Output = Result<OwnedMultiPermit, LimitsError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.look(cx.waker())
@@ -856,13 +903,25 @@ impl Drop for Waiting {
     }
 }
 
-impl Drop for MultiPermit {
-    fn drop(&mut self) {
-        if self.shared.faults.has(Fault::ReleaseForgetsWaiters) {
-            self.shared.state.lock().release(self.grant);
+impl Shared {
+    fn give_back(&self, grant: Grant) {
+        if self.faults.has(Fault::ReleaseForgetsWaiters) {
+            self.state.lock().release(grant);
             return;
         }
-        self.shared.change(|state| ((), state.release(self.grant)));
+        self.change(|state| ((), state.release(grant)));
+    }
+}
+
+impl Drop for MultiPermit<'_> {
+    fn drop(&mut self) {
+        self.shared.give_back(self.grant);
+    }
+}
+
+impl Drop for OwnedMultiPermit {
+    fn drop(&mut self) {
+        self.shared.give_back(self.grant);
     }
 }
 
@@ -891,9 +950,15 @@ impl fmt::Debug for Limits {
     }
 }
 
-impl fmt::Debug for MultiPermit {
+impl fmt::Debug for MultiPermit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("MultiPermit").field(&self.grant).finish()
+    }
+}
+
+impl fmt::Debug for OwnedMultiPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OwnedMultiPermit").field(&self.grant).finish()
     }
 }
 

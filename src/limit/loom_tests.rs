@@ -13,6 +13,7 @@ use loom::thread;
 use super::book::Book;
 use super::demand::Request;
 use super::faults::{Fault, Faults};
+use super::grants::Holder;
 use super::limits::Limits;
 use super::semaphore::{AcquireError, Semaphore};
 use super::spec::LimitSpec;
@@ -313,7 +314,7 @@ mod models {
     pub(super) fn a_released_limit_reaches_the_waiter(faults: Faults) {
         let limits = limits(&["a", "b"], faults);
         let both = limits
-            .try_acquire(&Request::new().slot("a").slot("b"), T0)
+            .try_acquire_owned(&Request::new().slot("a").slot("b"), Holder::Anonymous, T0)
             .unwrap();
         let other = thread::spawn(move || drop(both));
         let waited = Waited::begin(limits.acquire(&Request::new().slot("b"), T0).unwrap());
@@ -337,7 +338,7 @@ mod models {
     pub(super) fn l2_a_cancelled_grant_of_limits_is_given_back(faults: Faults) {
         let limits = limits(&["a"], faults);
         let one = Request::new().slot("a");
-        let permit = limits.try_acquire(&one, T0).unwrap();
+        let permit = limits.try_acquire_owned(&one, Holder::Anonymous, T0).unwrap();
         let waiter = limits.acquire(&one, T0).unwrap();
         let other = thread::spawn(move || drop(permit));
         drop(waiter);
@@ -347,8 +348,12 @@ mod models {
 
     pub(super) fn a_waiter_that_moves_on_is_not_forgotten(faults: Faults) {
         let limits = limits(&["a", "b"], faults);
-        let a = limits.try_acquire(&Request::new().slot("a"), T0).unwrap();
-        let b = limits.try_acquire(&Request::new().slot("b"), T0).unwrap();
+        let a = limits
+            .try_acquire_owned(&Request::new().slot("a"), Holder::Anonymous, T0)
+            .unwrap();
+        let b = limits
+            .try_acquire_owned(&Request::new().slot("b"), Holder::Anonymous, T0)
+            .unwrap();
         let both = limits.acquire(&Request::new().slot("a").slot("b"), T0).unwrap();
         let other = thread::spawn(move || drop(a));
         let waited = Waited::begin(both);

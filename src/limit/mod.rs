@@ -39,7 +39,7 @@ pub use grants::{Grant, Holder, Refused, TakeError};
 pub use lease::{
     LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, Lapsed, Lease, LeaseError, LeaseHolder, LeaseHolderKind, LeaseId,
 };
-pub use limits::{Limits, LimitsError, MultiPermit, Prepared, Waiting};
+pub use limits::{Limits, LimitsError, MultiPermit, OwnedMultiPermit, Prepared, Waiting};
 pub use semaphore::{Acquire, AcquireError, AcquireOwned, OwnedPermit, Permit, Semaphore, SemaphoreStatus};
 pub use spec::{LimitSpec, NAME_BYTES_MAX, SpecError};
 pub use state::{BookState, GrantState, LeaseState, LimitState, RestoreError};

@@ -448,7 +448,7 @@ proptest! {
             limits.define(LimitSpec::new(name, slots), T0).unwrap();
         }
         limits.define(LimitSpec::new("t:*", 2), T0).unwrap();
-        let mut permits: Vec<([u32; 3], MultiPermit)> = Vec::new();
+        let mut permits: Vec<([u32; 3], OwnedMultiPermit)> = Vec::new();
         let mut tasks: Vec<([u32; 3], Task<Waiting>)> = Vec::new();
         for (act, weights, which) in acts {
             let mut request = Request::new();
@@ -459,7 +459,7 @@ proptest! {
             }
             match act {
                 0 | 1 => {
-                    if let Ok(permit) = limits.try_acquire(&request, T0) {
+                    if let Ok(permit) = limits.try_acquire_owned(&request, Holder::Anonymous, T0) {
                         permits.push((weights, permit));
                     }
                 }
