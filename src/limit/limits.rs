@@ -143,10 +143,7 @@ impl Limits {
     }
 
     pub(super) fn with_faults(book: Book, faults: Faults) -> Self {
-        let state = State {
-            book,
-            ..State::default()
-        };
+        let state = State::over(book);
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             faults,

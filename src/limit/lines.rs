@@ -64,6 +64,14 @@ pub(super) struct Waiter {
 }
 
 impl State {
+    /// This book, and nobody waits.
+    pub(super) fn over(book: Book) -> Self {
+        Self {
+            book,
+            ..Self::default()
+        }
+    }
+
     /// The first limit of the demand at which somebody who came at `turn` has to stand.
     fn stop(&self, demand: &Demand, turn: u64) -> Option<LimitKey> {
         let refused = self

@@ -29,8 +29,6 @@ use std::task::{Context, Poll, Waker};
 #[cfg(not(loom))]
 use std::time::Duration;
 
-use crossbeam::utils::CachePadded;
-
 use super::faults::{Fault, Faults};
 use super::waiters::{Turn, Waiters};
 use super::wake::WakeList;
@@ -128,7 +126,8 @@ const fn slots(weight: u32) -> i64 {
 }
 
 pub(super) struct Core {
-    word: CachePadded<AtomicI64>,
+    /// Not padded: an owned permit counts references too, and one line between two cores is cheaper than two.
+    word: AtomicI64,
     /// Written under the lock; read without it for messages only.
     limit: AtomicU32,
     waiters: Mutex<Waiters>,
@@ -443,7 +442,7 @@ impl Semaphore {
 
     pub(super) fn with_faults(limit: u32, faults: Faults) -> Self {
         Self(Arc::new(Core {
-            word: CachePadded::new(AtomicI64::new(slots(limit))),
+            word: AtomicI64::new(slots(limit)),
             limit: AtomicU32::new(limit),
             waiters: Mutex::new(Waiters::default()),
             faults,
