@@ -3,12 +3,14 @@
 #[cfg(not(loom))]
 mod imp {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    pub(crate) use std::hint::spin_loop;
     pub(crate) use std::sync::{Arc, atomic};
 }
 
 #[cfg(loom)]
 mod imp {
     //! The same names over loom, with parking_lot's shapes (`lock` returns the guard itself).
+    pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::{Arc, MutexGuard, atomic};
 
     #[derive(Debug, Default)]

@@ -73,7 +73,7 @@ pub(super) struct Limit {
     pub(super) listed: bool,
     pub(super) head: u32,
     pub(super) tail: u32,
-    pub(super) interest: u32,
+    pub(super) interest: u64,
     pub(super) held: u64,
     pub(super) anonymous: u64,
     pub(super) rate: Option<Rate>,
@@ -115,7 +115,7 @@ pub struct LimitStatus {
     /// How long a slot was held, on average, as far as it was told.
     pub avg_slot_occupancy_seconds: f64,
     /// Holders and waiters that keep an interest in it.
-    pub interest: u32,
+    pub interest: u64,
     /// The template that made it.
     pub template: Option<String>,
 }

@@ -280,6 +280,25 @@ impl Book {
         }
     }
 
+    /// Whether one ask fits now.
+    #[must_use]
+    pub fn fits(&self, ask: Ask, now: Duration) -> bool {
+        self.get(ask.limit)
+            .is_none_or(|limit| limit.fits(ask.weight, now))
+    }
+
+    /// The exact time until an ask fits a limit that decays, by time alone; zero if it fits. `None` as in
+    /// [`Refused::retry_after`].
+    #[must_use]
+    pub fn wait_for(&self, ask: Ask, now: Duration) -> Option<Duration> {
+        let limit = self.get(ask.limit)?;
+        limit.rate?;
+        if limit.fits(ask.weight, now) {
+            return Some(Duration::ZERO);
+        }
+        limit.fits_in(ask.weight, now)
+    }
+
     /// Takes all of the demand in one step, or nothing (L3).
     ///
     /// # Errors
@@ -342,6 +361,13 @@ impl Book {
     pub fn release(&mut self, grant: Grant, now: Duration) -> Option<Demand> {
         self.grants.get(grant)?;
         Some(self.give_back(grant.index, now))
+    }
+
+    /// As [`release`](Self::release), for a caller whom nobody waits for.
+    pub(super) fn release_unseen(&mut self, grant: Grant, now: Duration) {
+        if self.grants.get(grant).is_some() {
+            self.give_back_each(grant.index, now, |_| {});
+        }
     }
 
     /// Gives back everything a holder holds, exactly once; as [`release`](Self::release).
@@ -469,6 +495,14 @@ impl Book {
     }
 
     fn give_back(&mut self, index: u32, now: Duration) -> Demand {
+        let mut released = Demand::new();
+        self.give_back_each(index, now, |ask| {
+            released.push(ask).expect("a grant names each limit once");
+        });
+        released
+    }
+
+    fn give_back_each(&mut self, index: u32, now: Duration, mut each: impl FnMut(Ask)) {
         let place = &self.grants.places[index as usize];
         let (len, holder) = (u32::from(place.len), place.holder);
         if holder.is_found() {
@@ -477,19 +511,15 @@ impl Book {
                 self.end_lease(id); // B5
             }
         }
-        let mut released = Demand::new();
         for at in index * PER_PLACE..index * PER_PLACE + len {
             if let Some(ask) = self.grants.unlink(&mut self.limits, at, now) {
-                released.push(ask).expect("a grant names each limit once");
+                if self.limits[ask.limit.index()].made_by.is_some() {
+                    self.collect(ask.limit, now);
+                }
+                each(ask);
             }
         }
         self.grants.close(index);
-        for ask in released.asks() {
-            if self.limits[ask.limit.index()].made_by.is_some() {
-                self.collect(ask.limit, now);
-            }
-        }
-        released
     }
 
     /// Takes a limit that is being removed out of all grants.

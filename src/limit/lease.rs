@@ -16,6 +16,8 @@ pub const LEASE_MAX: Duration = Duration::from_hours(24);
 /// The lease of somebody who names no duration.
 pub const LEASE_DEFAULT: Duration = Duration::from_mins(5);
 
+/// Leases that one book keeps.
+pub const LEASES_MAX: usize = 1_000_000;
 /// Idle decaying limits made by templates that are looked at in passing, to forget those that have drained.
 const SWEPT_PER_CALL: usize = 4;
 
@@ -92,6 +94,9 @@ pub enum LeaseError {
         /// What was asked for.
         duration: Duration,
     },
+    /// The book is full of leases.
+    #[error("there are {LEASES_MAX} leases, the most a book keeps; release some or let them lapse")]
+    TooMany,
     /// A limit has no room now.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -117,7 +122,7 @@ impl Book {
     ///
     /// # Errors
     ///
-    /// A duration out of range, or a limit without room.
+    /// A duration out of range, a limit without room, or too many leases.
     pub fn lease(
         &mut self,
         demand: &Demand,
@@ -126,6 +131,9 @@ impl Book {
         now: Duration,
     ) -> Result<LeaseId, LeaseError> {
         check_duration(duration)?;
+        if LEASES_MAX <= self.leases.len() {
+            return Err(LeaseError::TooMany);
+        }
         let id = loop {
             let id = LeaseId(self.next_lease);
             match self.take(demand, Holder::Lease(id), now) {
