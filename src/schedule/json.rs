@@ -25,6 +25,7 @@ struct Raw {
     day_or: Option<bool>,
     interval: Option<Span>,
     anchor_date: Option<String>,
+    rrule: Option<String>,
     cron_crate: Option<String>,
     union: Option<Vec<Raw>>,
     /// The outer option: whether the key is there; the inner one: whether it is null.
@@ -116,6 +117,12 @@ impl Raw {
             let (micros, text) = span.micros()?;
             let interval = Interval::new(micros, &text, anchor.timestamp_micros())?;
             Schedule::of(Rule::Interval(interval, zone))
+        } else if let Some(text) = &self.rrule {
+            match &self.timezone {
+                // Null and "" are no zones here: the reference stores them and then fails.
+                Some(zone) => Schedule::rrule(text, zone.as_deref().unwrap_or_default())?,
+                None => Schedule::rrule_in_own_zone(text)?,
+            }
         } else if let Some(text) = &self.cron_crate {
             Schedule::cron_crate(text, zone)?
         } else if let Some(members) = self.union {
@@ -132,6 +139,7 @@ impl Raw {
         let rules = [
             ("cron", self.cron.is_some()),
             ("interval", self.interval.is_some()),
+            ("rrule", self.rrule.is_some()),
             ("cron_crate", self.cron_crate.is_some()),
             ("union", self.union.is_some()),
         ];
@@ -317,6 +325,10 @@ impl Serialize for Schedule {
                 map.serialize_entry("anchor_date", &shown(interval.anchor))?;
                 map.serialize_entry("timezone", zone.name())?;
             }
+            Rule::Recurrence(set, zone) => {
+                map.serialize_entry("rrule", &set.text)?;
+                map.serialize_entry("timezone", zone.name())?;
+            }
             Rule::CronCrate(of, zone) => {
                 map.serialize_entry("cron_crate", of.text())?;
                 map.serialize_entry("timezone", zone.name())?;
@@ -369,6 +381,7 @@ mod tests {
             json!({"cron": "0 9 * * mon", "timezone": "Asia/Tokyo", "day_or": false}),
             json!({"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z", "timezone": "UTC"}),
             json!({"interval": "PT0.000001S", "anchor_date": "2026-01-01T00:00:00.000001Z", "timezone": "UTC"}),
+            json!({"rrule": "FREQ=DAILY;COUNT=3", "timezone": "Asia/Tokyo"}),
             json!({"cron_crate": "0 0 9 * * Mon *", "timezone": "UTC"}),
             json!({"union": [{"cron": "0 9 * * *", "timezone": "UTC", "day_or": true}],
                 "start": "2026-01-01T00:00:00Z", "end": "2027-01-01T00:00:00Z",
@@ -387,6 +400,21 @@ mod tests {
         assert_eq!(lent.next_at_or_after(now()), Some(now()));
         let told = serde_json::from_value::<Schedule>(json).unwrap_err().to_string();
         assert!(told.contains("`anchor_date` is missing"), "{told}");
+    }
+
+    #[test]
+    fn a_rule_names_its_zone_when_nobody_else_does() {
+        let text = "DTSTART;TZID=America/New_York:20230101T090000\nRRULE:FREQ=DAILY";
+        let zone =
+            |json: Value| Schedule::from_json_at(&json, now()).map(|schedule| schedule.timezone().to_owned());
+        assert_eq!(zone(json!({"rrule": text})).unwrap(), "America/New_York");
+        assert_eq!(
+            zone(json!({"rrule": text, "timezone": "Asia/Tokyo"})).unwrap(),
+            "Asia/Tokyo"
+        );
+        assert_eq!(zone(json!({"rrule": "FREQ=DAILY"})).unwrap(), "UTC");
+        assert!(zone(json!({"rrule": text, "timezone": null})).is_err());
+        assert!(zone(json!({"rrule": text, "timezone": ""})).is_err());
     }
 
     #[test]

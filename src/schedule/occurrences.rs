@@ -141,6 +141,9 @@ impl<'a> Source<'a> {
             Rule::Cron(cron, zone) => Self::Wall(Walk::new(zone, from, |local| {
                 Cursor::Cron(super::cron::CronCursor::new(cron, local))
             })),
+            Rule::Recurrence(set, zone) => Self::Wall(Walk::new(zone, from, |local| {
+                Cursor::Rule(super::rrule::SetCursor::new(set, local))
+            })),
             Rule::CronCrate(of, zone) => Self::Wall(Walk::new(zone, from, |local| {
                 Cursor::Crate(super::foreign::CrateCursor::new(of, local))
             })),

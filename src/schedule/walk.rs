@@ -17,6 +17,7 @@ use super::civil;
 use super::cron::CronCursor;
 use super::foreign::CrateCursor;
 use super::interval::IntervalCursor;
+use super::rrule::SetCursor;
 use super::zone::{Segment, Zone};
 
 /// An ascending stream of local times, of any kind of schedule. Forward only.
@@ -24,6 +25,7 @@ use super::zone::{Segment, Zone};
 pub(crate) enum Cursor<'a> {
     Cron(CronCursor<'a>),
     Interval(IntervalCursor),
+    Rule(SetCursor<'a>),
     Crate(CrateCursor<'a>),
 }
 
@@ -33,6 +35,7 @@ impl Cursor<'_> {
         match self {
             Self::Cron(cursor) => cursor.peek(),
             Self::Interval(cursor) => cursor.peek(),
+            Self::Rule(cursor) => cursor.peek(),
             Self::Crate(cursor) => cursor.peek(),
         }
     }
@@ -41,6 +44,7 @@ impl Cursor<'_> {
         match self {
             Self::Cron(cursor) => cursor.advance(),
             Self::Interval(cursor) => cursor.advance(),
+            Self::Rule(cursor) => cursor.advance(),
             Self::Crate(cursor) => cursor.advance(),
         }
     }
@@ -50,6 +54,7 @@ impl Cursor<'_> {
         match self {
             Self::Cron(cursor) => cursor.advance_to(from),
             Self::Interval(cursor) => cursor.advance_to(from),
+            Self::Rule(cursor) => cursor.advance_to(from),
             Self::Crate(cursor) => cursor.advance_to(from),
         }
     }
