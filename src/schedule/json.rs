@@ -28,9 +28,8 @@ struct Raw {
     rrule: Option<String>,
     cron_crate: Option<String>,
     union: Option<Vec<Raw>>,
-    /// The outer option: whether the key is there; the inner one: whether it is null.
-    #[serde(default, deserialize_with = "present")]
-    timezone: Option<Option<String>>,
+    #[serde(default)]
+    timezone: ZoneKey,
     start: Option<String>,
     end: Option<String>,
     exclude: Option<Vec<String>>,
@@ -47,8 +46,19 @@ enum Span {
     Text(String),
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// The key `timezone`. That it is absent and that it is null are two things for a recurrence rule.
+#[derive(Debug, Default)]
+enum ZoneKey {
+    #[default]
+    Absent,
+    Null,
+    Named(String),
+}
+
+impl<'de> Deserialize<'de> for ZoneKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Named))
+    }
 }
 
 impl Schedule {
@@ -96,11 +106,10 @@ impl Raw {
             jitter: self.jitter,
             seed: self.seed,
         };
-        let zone = self
-            .timezone
-            .as_ref()
-            .and_then(Option::as_deref)
-            .unwrap_or_default();
+        let zone = match &self.timezone {
+            ZoneKey::Named(name) => name.as_str(),
+            ZoneKey::Null | ZoneKey::Absent => "",
+        };
         let schedule = if let Some(text) = &self.cron {
             let days = match self.day_or {
                 Some(false) => DayMatch::Both,
@@ -120,8 +129,8 @@ impl Raw {
         } else if let Some(text) = &self.rrule {
             match &self.timezone {
                 // Null and "" are no zones here: the reference stores them and then fails.
-                Some(zone) => Schedule::rrule(text, zone.as_deref().unwrap_or_default())?,
-                None => Schedule::rrule_in_own_zone(text)?,
+                ZoneKey::Named(_) | ZoneKey::Null => Schedule::rrule(text, zone)?,
+                ZoneKey::Absent => Schedule::rrule_in_own_zone(text)?,
             }
         } else if let Some(text) = &self.cron_crate {
             Schedule::cron_crate(text, zone)?
@@ -151,7 +160,10 @@ impl Raw {
             named.next().map(|key| (key, true)),
             Some(("day_or", self.day_or.is_some() && rule != "cron")),
             Some(("anchor_date", self.anchor_date.is_some() && rule != "interval")),
-            Some(("timezone", self.timezone.is_some() && rule == "union")),
+            Some((
+                "timezone",
+                !matches!(self.timezone, ZoneKey::Absent) && rule == "union",
+            )),
             Some(("seed", self.seed.is_some() && self.jitter.is_none())),
         ];
         match strangers.into_iter().flatten().find(|(_, strange)| *strange) {
@@ -181,7 +193,7 @@ impl Span {
                 Ok((micros, seconds.to_string()))
             }
             Self::Text(text) => match iso_duration(text) {
-                Some(micros) => Ok((micros, text.clone())),
+                Some(micros) => Ok((Some(micros), text.clone())),
                 None => Err(ScheduleError::new(
                     ScheduleErrorKind::Interval,
                     "interval",
@@ -194,15 +206,15 @@ impl Span {
     }
 }
 
-/// The microseconds of `P3DT4H5M6.5S` or `P2W`. `None`: not a duration; `Some(None)`: too long to count.
-fn iso_duration(text: &str) -> Option<Option<i64>> {
+/// The microseconds of `P3DT4H5M6.5S` or `P2W`; `i64::MAX` when there are more. `None`: not a duration.
+fn iso_duration(text: &str) -> Option<i64> {
     let (sign, rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
     let mut rest = rest.strip_prefix('P')?;
     let mut units: &[(char, i64)] = &[('W', 7 * 86_400), ('D', 86_400)];
-    let (mut total, mut parts, mut in_time) = (Some(0i64), 0, false);
+    let (mut total, mut parts, mut in_time) = (0i64, 0, false);
     while !rest.is_empty() {
         if !in_time && let Some(time) = rest.strip_prefix('T') {
             (rest, in_time) = (time, true);
@@ -225,16 +237,16 @@ fn iso_duration(text: &str) -> Option<Option<i64>> {
         }
         // Six places; what is below a microsecond is cut off.
         let fraction: i64 = format!("{fraction:0<6.6}").parse().ok()?;
-        let whole = i64::from_str(whole).ok();
-        total = total
-            .zip(whole)
-            .and_then(|(total, whole)| whole.checked_mul(units[at].1 * SECOND)?.checked_add(total))
-            .and_then(|total| total.checked_add(fraction));
+        let whole = i64::from_str(whole).unwrap_or(i64::MAX);
+        let micros = whole
+            .saturating_mul(units[at].1 * SECOND)
+            .saturating_add(fraction);
+        total = total.saturating_add(micros);
         units = &units[at + 1..];
         rest = &rest[digits + unit.len_utf8()..];
         parts += 1;
     }
-    (parts > 0).then_some(total.map(|total| sign * total))
+    (parts > 0).then_some(sign * total)
 }
 
 /// A time stamp; without an offset it is read on the clock of `zone`.
@@ -371,8 +383,8 @@ mod tests {
         "2026-05-05T05:05:05Z".parse().unwrap()
     }
 
-    fn error(json: Value) -> ScheduleError {
-        Schedule::from_json_at(&json, now()).unwrap_err()
+    fn error(json: &Value) -> ScheduleError {
+        Schedule::from_json_at(json, now()).unwrap_err()
     }
 
     #[test]
@@ -431,11 +443,11 @@ mod tests {
     #[test]
     fn iso_durations() {
         let micros = |text| iso_duration(text);
-        assert_eq!(micros("PT1H30M"), Some(Some(5_400 * SECOND)));
-        assert_eq!(micros("P1DT0.5S"), Some(Some(86_400 * SECOND + SECOND / 2)));
-        assert_eq!(micros("P2W"), Some(Some(14 * 86_400 * SECOND)));
-        assert_eq!(micros("-PT1S"), Some(Some(-SECOND)));
-        assert_eq!(micros("P99999999999999999999D"), Some(None));
+        assert_eq!(micros("PT1H30M"), Some(5_400 * SECOND));
+        assert_eq!(micros("P1DT0.5S"), Some(86_400 * SECOND + SECOND / 2));
+        assert_eq!(micros("P2W"), Some(14 * 86_400 * SECOND));
+        assert_eq!(micros("-PT1S"), Some(-SECOND));
+        assert_eq!(micros("P99999999999999999999D"), Some(i64::MAX));
         for text in [
             "", "P", "PT", "P1Y", "P1M", "1H", "PT1", "PT1H1D", "PT1.5H", "PT1S1S", "P1DT", "PTS",
         ] {
@@ -519,7 +531,7 @@ mod tests {
             ),
             (json!({"union": []}), ScheduleErrorKind::Setting, "union"),
         ] {
-            let error = error(json.clone());
+            let error = error(&json);
             assert_eq!((error.kind(), error.field()), (kind, field), "{json}: {error}");
         }
     }
