@@ -43,12 +43,16 @@
 mod civil;
 mod cron;
 mod error;
+mod explain;
 mod foreign;
+#[cfg(test)]
+mod hostile_tests;
 mod interval;
 mod json;
 mod occurrences;
 mod rrule;
 mod settings;
+mod steps;
 mod walk;
 mod zone;
 
@@ -61,6 +65,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 pub use self::cron::DayMatch;
 pub use error::{ScheduleError, ScheduleErrorKind};
+pub use explain::{Explained, Note};
 pub use occurrences::Occurrences;
 pub use rrule::RRULE_LENGTH_MAX;
 pub use settings::{EXCLUSIONS_MAX, Exclusion, JITTER_MAX};

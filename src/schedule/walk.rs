@@ -18,6 +18,7 @@ use super::cron::CronCursor;
 use super::foreign::CrateCursor;
 use super::interval::IntervalCursor;
 use super::rrule::SetCursor;
+use super::steps::step;
 use super::zone::{Segment, Zone};
 
 /// An ascending stream of local times, of any kind of schedule. Forward only.
@@ -169,6 +170,7 @@ impl<'a> Walk<'a> {
 
     /// Goes to the segment that the next local time leads to, or nearer. False: there is none.
     fn next_segment(&mut self) -> bool {
+        step();
         let Some(local) = self.main.peek() else {
             return false;
         };

@@ -1,6 +1,7 @@
 //! Which days of a month a recurrence rule's `BY` parts let through.
 
 use super::super::civil;
+use super::super::steps::step;
 
 /// The filter that the day-level parts of a rule make together: a day matches when every part that is given does.
 ///
@@ -40,6 +41,7 @@ impl DayFilter {
 
     /// The matching days of a month, as bits 1 to 31.
     pub(super) fn of_month(&self, year: i32, month: u32) -> u32 {
+        step();
         if self.months != 0 && self.months & 1 << month == 0 {
             return 0;
         }

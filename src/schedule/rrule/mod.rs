@@ -3,7 +3,7 @@
 //! A text is one rule, or a set: any number of `RRULE`, `EXRULE`, `RDATE` and `EXDATE`, and one `DTSTART`, separated
 //! by white space. Without `DTSTART` the rule begins at 2020-01-01T00:00:00. All digits are local times of the
 //! schedule's zone, whatever `Z` or `TZID` says. Beyond the RFC, `EXRULE`, `BYEASTER`, `COUNT` together with `UNTIL`,
-//! and times without seconds are read.
+//! and times without seconds are read. A set whose `EXRULE`s take away a million dates in a row counts as ended there.
 
 mod days;
 mod parse;
@@ -11,12 +11,13 @@ mod rule;
 
 use super::civil::{self, SECOND};
 use super::error::{ScheduleError, ScheduleErrorKind};
+use super::steps::step;
 use rule::{Rule, RuleCursor};
 
 /// Longest text, in characters.
 pub const RRULE_LENGTH_MAX: usize = 6_500;
-/// Dates in a row that `EXRULE`s may take away before the set counts as ended. A month of seconds and more.
-const EXCLUDED_MAX: u32 = 4_000_000;
+/// Dates in a row that `EXRULE`s may take away before the set counts as ended: 11 days of seconds, 694 of minutes.
+const EXCLUDED_MAX: u32 = 1_000_000;
 
 /// A parsed text. Dates are seconds on the local clock, ascending.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -111,6 +112,7 @@ impl<'a> SetCursor<'a> {
     fn settle(&mut self) {
         self.next = None;
         for _ in 0..EXCLUDED_MAX {
+            step();
             let single = self.set.dates.get(self.date).copied();
             let Some(at) = self.rules.iter().filter_map(RuleCursor::peek).chain(single).min() else {
                 return;

@@ -8,6 +8,7 @@
 //! `INTERVAL`, and skip days, hours and minutes that cannot match.
 
 use super::super::civil::{self, LAST_YEAR};
+use super::super::steps::step;
 use super::days::DayFilter;
 
 /// Steps without a result after which an hourly or faster rule counts as ended.
@@ -391,6 +392,7 @@ impl<'a> RuleCursor<'a> {
         let origin = rule.start.div_euclid(unit);
         self.units.clear();
         for _ in 0..STEPS_MAX {
+            step();
             let Some(at) = self
                 .period
                 .checked_mul(unit)
