@@ -2,3 +2,5 @@
 
 #[path = "vectors/filters.rs"]
 mod filters;
+#[path = "vectors/schedules.rs"]
+mod schedules;

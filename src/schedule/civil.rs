@@ -62,7 +62,7 @@ pub(crate) const fn month_days(year: i32, month: u32) -> u32 {
 
 /// Weekday of a day number, 0 = Sunday.
 pub(crate) const fn weekday(days: i64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 6")]
+    #[expect(clippy::cast_possible_truncation, reason = "0 to 6")]
     {
         (days + 4).rem_euclid(7) as u32
     }
@@ -83,7 +83,7 @@ pub(crate) const fn day_of(local: i64) -> i64 {
 
 /// Microseconds of an instant, rounded up to the next whole one; [`FIRST`] at the least, just after [`LAST`] at most.
 pub(crate) fn ceil_micros(at: DateTime<Utc>) -> i64 {
-    let up = i64::from(at.timestamp_subsec_nanos() % 1_000 != 0);
+    let up = i64::from(!at.timestamp_subsec_nanos().is_multiple_of(1_000));
     (at.timestamp_micros() + up).clamp(FIRST, LAST + 1)
 }
 

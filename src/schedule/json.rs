@@ -25,11 +25,11 @@ struct Raw {
     day_or: Option<bool>,
     interval: Option<Span>,
     anchor_date: Option<String>,
+    rrule: Option<String>,
     cron_crate: Option<String>,
     union: Option<Vec<Raw>>,
-    /// The outer option: whether the key is there; the inner one: whether it is null.
-    #[serde(default, deserialize_with = "present")]
-    timezone: Option<Option<String>>,
+    #[serde(default)]
+    timezone: ZoneKey,
     start: Option<String>,
     end: Option<String>,
     exclude: Option<Vec<String>>,
@@ -46,8 +46,19 @@ enum Span {
     Text(String),
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// The key `timezone`. That it is absent and that it is null are two things for a recurrence rule.
+#[derive(Debug, Default)]
+enum ZoneKey {
+    #[default]
+    Absent,
+    Null,
+    Named(String),
+}
+
+impl<'de> Deserialize<'de> for ZoneKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Named))
+    }
 }
 
 impl Schedule {
@@ -95,11 +106,10 @@ impl Raw {
             jitter: self.jitter,
             seed: self.seed,
         };
-        let zone = self
-            .timezone
-            .as_ref()
-            .and_then(Option::as_deref)
-            .unwrap_or_default();
+        let zone = match &self.timezone {
+            ZoneKey::Named(name) => name.as_str(),
+            ZoneKey::Null | ZoneKey::Absent => "",
+        };
         let schedule = if let Some(text) = &self.cron {
             let days = match self.day_or {
                 Some(false) => DayMatch::Both,
@@ -116,6 +126,12 @@ impl Raw {
             let (micros, text) = span.micros()?;
             let interval = Interval::new(micros, &text, anchor.timestamp_micros())?;
             Schedule::of(Rule::Interval(interval, zone))
+        } else if let Some(text) = &self.rrule {
+            match &self.timezone {
+                // Null and "" are no zones here: the reference stores them and then fails.
+                ZoneKey::Named(_) | ZoneKey::Null => Schedule::rrule(text, zone)?,
+                ZoneKey::Absent => Schedule::rrule_in_own_zone(text)?,
+            }
         } else if let Some(text) = &self.cron_crate {
             Schedule::cron_crate(text, zone)?
         } else if let Some(members) = self.union {
@@ -132,6 +148,7 @@ impl Raw {
         let rules = [
             ("cron", self.cron.is_some()),
             ("interval", self.interval.is_some()),
+            ("rrule", self.rrule.is_some()),
             ("cron_crate", self.cron_crate.is_some()),
             ("union", self.union.is_some()),
         ];
@@ -143,7 +160,10 @@ impl Raw {
             named.next().map(|key| (key, true)),
             Some(("day_or", self.day_or.is_some() && rule != "cron")),
             Some(("anchor_date", self.anchor_date.is_some() && rule != "interval")),
-            Some(("timezone", self.timezone.is_some() && rule == "union")),
+            Some((
+                "timezone",
+                !matches!(self.timezone, ZoneKey::Absent) && rule == "union",
+            )),
             Some(("seed", self.seed.is_some() && self.jitter.is_none())),
         ];
         match strangers.into_iter().flatten().find(|(_, strange)| *strange) {
@@ -173,7 +193,7 @@ impl Span {
                 Ok((micros, seconds.to_string()))
             }
             Self::Text(text) => match iso_duration(text) {
-                Some(micros) => Ok((micros, text.clone())),
+                Some(micros) => Ok((Some(micros), text.clone())),
                 None => Err(ScheduleError::new(
                     ScheduleErrorKind::Interval,
                     "interval",
@@ -186,15 +206,15 @@ impl Span {
     }
 }
 
-/// The microseconds of `P3DT4H5M6.5S` or `P2W`. `None`: not a duration; `Some(None)`: too long to count.
-fn iso_duration(text: &str) -> Option<Option<i64>> {
+/// The microseconds of `P3DT4H5M6.5S` or `P2W`; `i64::MAX` when there are more. `None`: not a duration.
+fn iso_duration(text: &str) -> Option<i64> {
     let (sign, rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
     let mut rest = rest.strip_prefix('P')?;
     let mut units: &[(char, i64)] = &[('W', 7 * 86_400), ('D', 86_400)];
-    let (mut total, mut parts, mut in_time) = (Some(0i64), 0, false);
+    let (mut total, mut parts, mut in_time) = (0i64, 0, false);
     while !rest.is_empty() {
         if !in_time && let Some(time) = rest.strip_prefix('T') {
             (rest, in_time) = (time, true);
@@ -217,16 +237,16 @@ fn iso_duration(text: &str) -> Option<Option<i64>> {
         }
         // Six places; what is below a microsecond is cut off.
         let fraction: i64 = format!("{fraction:0<6.6}").parse().ok()?;
-        let whole = i64::from_str(whole).ok();
-        total = total
-            .zip(whole)
-            .and_then(|(total, whole)| whole.checked_mul(units[at].1 * SECOND)?.checked_add(total))
-            .and_then(|total| total.checked_add(fraction));
+        let whole = i64::from_str(whole).unwrap_or(i64::MAX);
+        let micros = whole
+            .saturating_mul(units[at].1 * SECOND)
+            .saturating_add(fraction);
+        total = total.saturating_add(micros);
         units = &units[at + 1..];
         rest = &rest[digits + unit.len_utf8()..];
         parts += 1;
     }
-    (parts > 0).then_some(total.map(|total| sign * total))
+    (parts > 0).then_some(sign * total)
 }
 
 /// A time stamp; without an offset it is read on the clock of `zone`.
@@ -317,6 +337,10 @@ impl Serialize for Schedule {
                 map.serialize_entry("anchor_date", &shown(interval.anchor))?;
                 map.serialize_entry("timezone", zone.name())?;
             }
+            Rule::Recurrence(set, zone) => {
+                map.serialize_entry("rrule", &set.text)?;
+                map.serialize_entry("timezone", zone.name())?;
+            }
             Rule::CronCrate(of, zone) => {
                 map.serialize_entry("cron_crate", of.text())?;
                 map.serialize_entry("timezone", zone.name())?;
@@ -359,8 +383,8 @@ mod tests {
         "2026-05-05T05:05:05Z".parse().unwrap()
     }
 
-    fn error(json: Value) -> ScheduleError {
-        Schedule::from_json_at(&json, now()).unwrap_err()
+    fn error(json: &Value) -> ScheduleError {
+        Schedule::from_json_at(json, now()).unwrap_err()
     }
 
     #[test]
@@ -369,6 +393,7 @@ mod tests {
             json!({"cron": "0 9 * * mon", "timezone": "Asia/Tokyo", "day_or": false}),
             json!({"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z", "timezone": "UTC"}),
             json!({"interval": "PT0.000001S", "anchor_date": "2026-01-01T00:00:00.000001Z", "timezone": "UTC"}),
+            json!({"rrule": "FREQ=DAILY;COUNT=3", "timezone": "Asia/Tokyo"}),
             json!({"cron_crate": "0 0 9 * * Mon *", "timezone": "UTC"}),
             json!({"union": [{"cron": "0 9 * * *", "timezone": "UTC", "day_or": true}],
                 "start": "2026-01-01T00:00:00Z", "end": "2027-01-01T00:00:00Z",
@@ -390,6 +415,21 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_names_its_zone_when_nobody_else_does() {
+        let text = "DTSTART;TZID=America/New_York:20230101T090000\nRRULE:FREQ=DAILY";
+        let zone =
+            |json: Value| Schedule::from_json_at(&json, now()).map(|schedule| schedule.timezone().to_owned());
+        assert_eq!(zone(json!({"rrule": text})).unwrap(), "America/New_York");
+        assert_eq!(
+            zone(json!({"rrule": text, "timezone": "Asia/Tokyo"})).unwrap(),
+            "Asia/Tokyo"
+        );
+        assert_eq!(zone(json!({"rrule": "FREQ=DAILY"})).unwrap(), "UTC");
+        assert!(zone(json!({"rrule": text, "timezone": null})).is_err());
+        assert!(zone(json!({"rrule": text, "timezone": ""})).is_err());
+    }
+
+    #[test]
     fn naive_anchors_are_local() {
         let json =
             json!({"interval": 86400, "anchor_date": "2022-12-05T03:00:00", "timezone": "America/New_York"});
@@ -403,11 +443,11 @@ mod tests {
     #[test]
     fn iso_durations() {
         let micros = |text| iso_duration(text);
-        assert_eq!(micros("PT1H30M"), Some(Some(5_400 * SECOND)));
-        assert_eq!(micros("P1DT0.5S"), Some(Some(86_400 * SECOND + SECOND / 2)));
-        assert_eq!(micros("P2W"), Some(Some(14 * 86_400 * SECOND)));
-        assert_eq!(micros("-PT1S"), Some(Some(-SECOND)));
-        assert_eq!(micros("P99999999999999999999D"), Some(None));
+        assert_eq!(micros("PT1H30M"), Some(5_400 * SECOND));
+        assert_eq!(micros("P1DT0.5S"), Some(86_400 * SECOND + SECOND / 2));
+        assert_eq!(micros("P2W"), Some(14 * 86_400 * SECOND));
+        assert_eq!(micros("-PT1S"), Some(-SECOND));
+        assert_eq!(micros("P99999999999999999999D"), Some(i64::MAX));
         for text in [
             "", "P", "PT", "P1Y", "P1M", "1H", "PT1", "PT1H1D", "PT1.5H", "PT1S1S", "P1DT", "PTS",
         ] {
@@ -491,7 +531,7 @@ mod tests {
             ),
             (json!({"union": []}), ScheduleErrorKind::Setting, "union"),
         ] {
-            let error = error(json.clone());
+            let error = error(&json);
             assert_eq!((error.kind(), error.field()), (kind, field), "{json}: {error}");
         }
     }

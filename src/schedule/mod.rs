@@ -43,11 +43,16 @@
 mod civil;
 mod cron;
 mod error;
+mod explain;
 mod foreign;
+#[cfg(test)]
+mod hostile_tests;
 mod interval;
 mod json;
 mod occurrences;
+mod rrule;
 mod settings;
+mod steps;
 mod walk;
 mod zone;
 
@@ -60,13 +65,16 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 pub use self::cron::DayMatch;
 pub use error::{ScheduleError, ScheduleErrorKind};
+pub use explain::{Explained, Note};
 pub use occurrences::Occurrences;
+pub use rrule::RRULE_LENGTH_MAX;
 pub use settings::{EXCLUSIONS_MAX, Exclusion, JITTER_MAX};
 pub use zone::zone_data_version;
 
 use self::cron::Cron;
 use foreign::CronCrate;
 use interval::Interval;
+use rrule::Recurrence;
 use settings::{Jitter, Settings};
 use zone::Zone;
 
@@ -95,6 +103,8 @@ pub enum ScheduleKind {
     Cron,
     /// A span of time from an anchor.
     Interval,
+    /// An RFC 5545 recurrence rule or set.
+    Recurrence,
     /// A schedule in the dialect of the `cron` crate.
     CronCrate,
     /// All dates of several schedules.
@@ -105,6 +115,7 @@ pub enum ScheduleKind {
 pub(crate) enum Rule {
     Cron(Arc<Cron>, Zone),
     Interval(Interval, Zone),
+    Recurrence(Arc<Recurrence>, Zone),
     CronCrate(Arc<CronCrate>, Zone),
     Union(Arc<[Schedule]>),
 }
@@ -159,6 +170,43 @@ impl Schedule {
         };
         let interval = Interval::new(micros, &every.to_string(), anchor.timestamp_micros())?;
         Ok(Self::of(Rule::Interval(interval, zone_or_utc(timezone)?)))
+    }
+
+    /// A schedule by an RFC 5545 recurrence rule, or a set of them with `RDATE`, `EXDATE` and `EXRULE`.
+    ///
+    /// All digits of the text are local times in `timezone`, whatever `Z` or `TZID` it has. Without `DTSTART` the rule
+    /// begins at 2020-01-01T00:00:00.
+    ///
+    /// # Errors
+    ///
+    /// [`ScheduleError`] with the part and the place when the text cannot be read, has more than
+    /// [`RRULE_LENGTH_MAX`] characters, or never fires; and for an unknown or empty zone.
+    ///
+    /// ```
+    /// use tenfold::schedule::Schedule;
+    ///
+    /// let last_fridays = Schedule::rrule("FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=16", "Europe/London")?;
+    /// let next = last_fridays.next_at_or_after("2026-06-01T00:00:00Z".parse().unwrap()).unwrap();
+    /// assert_eq!(next.to_rfc3339(), "2026-06-26T15:00:00+00:00");
+    /// # Ok::<(), tenfold::schedule::ScheduleError>(())
+    /// ```
+    pub fn rrule(text: &str, timezone: &str) -> Result<Self, ScheduleError> {
+        let zone = Zone::named(timezone)?;
+        Ok(Self::of(Rule::Recurrence(
+            Arc::new(Recurrence::parse(text)?),
+            zone,
+        )))
+    }
+
+    /// The same in the zone that the text itself names by its first `TZID`, or in UTC when it names none.
+    ///
+    /// # Errors
+    ///
+    /// As [`rrule`](Self::rrule).
+    pub fn rrule_in_own_zone(text: &str) -> Result<Self, ScheduleError> {
+        let recurrence = Recurrence::parse(text)?;
+        let zone = zone_or_utc(recurrence.own_zone.as_deref().unwrap_or_default())?;
+        Ok(Self::of(Rule::Recurrence(Arc::new(recurrence), zone)))
     }
 
     /// A schedule by a text in the dialect of the `cron` crate: seconds *first*, weekdays from 1 = Sunday, both day
@@ -301,6 +349,7 @@ impl Schedule {
         match self.rule {
             Rule::Cron(..) => ScheduleKind::Cron,
             Rule::Interval(..) => ScheduleKind::Interval,
+            Rule::Recurrence(..) => ScheduleKind::Recurrence,
             Rule::CronCrate(..) => ScheduleKind::CronCrate,
             Rule::Union(_) => ScheduleKind::Union,
         }
@@ -328,7 +377,10 @@ impl Schedule {
 
     pub(crate) fn zone(&self) -> &Zone {
         match &self.rule {
-            Rule::Cron(_, zone) | Rule::Interval(_, zone) | Rule::CronCrate(_, zone) => zone,
+            Rule::Cron(_, zone)
+            | Rule::Interval(_, zone)
+            | Rule::Recurrence(_, zone)
+            | Rule::CronCrate(_, zone) => zone,
             Rule::Union(members) => {
                 let first = members[0].zone();
                 if members.iter().all(|member| member.zone() == first) {
@@ -435,6 +487,10 @@ impl fmt::Display for Schedule {
                     micros => write!(f, " and {micros} us")?,
                 }
                 write!(f, " from {} in {zone}", shown(interval.anchor))?;
+            }
+            Rule::Recurrence(set, zone) => {
+                let text: Vec<&str> = set.text.split_whitespace().collect();
+                write!(f, "recurrence `{}` in {zone}", text.join(" "))?;
             }
             Rule::CronCrate(of, zone) => write!(f, "cron crate `{}` in {zone}", of.text())?,
             Rule::Union(members) => {

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::civil;
 use super::interval::{Interval, IntervalCursor};
 use super::settings::{Jitter, Settings};
+use super::steps::step;
 use super::walk::{Cursor, Hit, Walk};
 use super::zone::Zone;
 use super::{Rule, Schedule};
@@ -92,6 +93,7 @@ impl Iterator for Dates<'_> {
         };
         // Each turn passes over one exclusion, or one run of excluded days; there are 10,000 at most.
         loop {
+            step();
             let hit = self.source.next().filter(|hit| hit.at <= self.end)?;
             match settings.excluded_until(hit.at, self.schedule.zone()) {
                 None => return Some(hit),
@@ -131,7 +133,7 @@ struct Anchored<'a> {
 #[derive(Clone, Debug)]
 struct Member<'a> {
     dates: Occurrences<'a>,
-    head: Option<i64>,
+    head: Option<(i64, Hit)>,
     zone: &'a Zone,
 }
 
@@ -140,6 +142,9 @@ impl<'a> Source<'a> {
         match rule {
             Rule::Cron(cron, zone) => Self::Wall(Walk::new(zone, from, |local| {
                 Cursor::Cron(super::cron::CronCursor::new(cron, local))
+            })),
+            Rule::Recurrence(set, zone) => Self::Wall(Walk::new(zone, from, |local| {
+                Cursor::Rule(super::rrule::SetCursor::new(set, local))
             })),
             Rule::CronCrate(of, zone) => Self::Wall(Walk::new(zone, from, |local| {
                 Cursor::Crate(super::foreign::CrateCursor::new(of, local))
@@ -150,7 +155,7 @@ impl<'a> Source<'a> {
                     .iter()
                     .map(|schedule| {
                         let mut dates = Occurrences::new(schedule, from, civil::LAST);
-                        let head = dates.next_hit().map(|(at, _)| at);
+                        let head = dates.next_hit();
                         Member {
                             dates,
                             head,
@@ -212,17 +217,18 @@ impl<'a> Source<'a> {
                 })
             }
             Self::Union(members) => {
-                let (at, zone) = members
-                    .iter()
-                    .filter_map(|member| Some((member.head?, member.zone)))
-                    .min_by_key(|(at, _)| *at)?;
-                for member in members.iter_mut().filter(|member| member.head == Some(at)) {
-                    member.head = member.dates.next_hit().map(|(at, _)| at);
+                let first = members.iter().filter(|member| member.head.is_some());
+                let first = first.min_by_key(|member| member.head.map(|(at, _)| at))?;
+                let ((at, hit), zone) = (first.head?, first.zone);
+                for member in members
+                    .iter_mut()
+                    .filter(|member| member.head.is_some_and(|(head, _)| head == at))
+                {
+                    member.head = member.dates.next_hit();
                 }
-                Some(Hit {
-                    at,
-                    wanted: zone.local(at),
-                })
+                // What a member in the union's own zone asked for can still be told.
+                let wanted = if at == hit.at { hit.wanted } else { zone.local(at) };
+                Some(Hit { at, wanted })
             }
         }
     }

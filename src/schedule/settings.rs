@@ -12,7 +12,7 @@ use super::zone::Zone;
 /// Most exclusions that a schedule may have.
 pub const EXCLUSIONS_MAX: usize = 10_000;
 /// Longest jitter.
-pub const JITTER_MAX: Duration = Duration::from_secs(86_400);
+pub const JITTER_MAX: Duration = Duration::from_hours(24);
 
 /// Dates that a schedule leaves out.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -56,7 +56,7 @@ impl Jitter {
     }
 }
 
-/// The finaliser of the SplitMix64 generator: every input bit reaches every output bit.
+/// The finaliser of the `SplitMix64` generator: every input bit reaches every output bit.
 const fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

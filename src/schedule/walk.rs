@@ -17,6 +17,8 @@ use super::civil;
 use super::cron::CronCursor;
 use super::foreign::CrateCursor;
 use super::interval::IntervalCursor;
+use super::rrule::SetCursor;
+use super::steps::step;
 use super::zone::{Segment, Zone};
 
 /// An ascending stream of local times, of any kind of schedule. Forward only.
@@ -24,6 +26,7 @@ use super::zone::{Segment, Zone};
 pub(crate) enum Cursor<'a> {
     Cron(CronCursor<'a>),
     Interval(IntervalCursor),
+    Rule(SetCursor<'a>),
     Crate(CrateCursor<'a>),
 }
 
@@ -33,6 +36,7 @@ impl Cursor<'_> {
         match self {
             Self::Cron(cursor) => cursor.peek(),
             Self::Interval(cursor) => cursor.peek(),
+            Self::Rule(cursor) => cursor.peek(),
             Self::Crate(cursor) => cursor.peek(),
         }
     }
@@ -41,6 +45,7 @@ impl Cursor<'_> {
         match self {
             Self::Cron(cursor) => cursor.advance(),
             Self::Interval(cursor) => cursor.advance(),
+            Self::Rule(cursor) => cursor.advance(),
             Self::Crate(cursor) => cursor.advance(),
         }
     }
@@ -50,6 +55,7 @@ impl Cursor<'_> {
         match self {
             Self::Cron(cursor) => cursor.advance_to(from),
             Self::Interval(cursor) => cursor.advance_to(from),
+            Self::Rule(cursor) => cursor.advance_to(from),
             Self::Crate(cursor) => cursor.advance_to(from),
         }
     }
@@ -164,6 +170,7 @@ impl<'a> Walk<'a> {
 
     /// Goes to the segment that the next local time leads to, or nearer. False: there is none.
     fn next_segment(&mut self) -> bool {
+        step();
         let Some(local) = self.main.peek() else {
             return false;
         };

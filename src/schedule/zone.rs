@@ -219,7 +219,7 @@ impl Rules {
 
 /// The segment of an instant beyond the horizon, from the rules themselves.
 fn later_segment(tz: &TimeZone, instant: i64) -> Segment {
-    let at = Timestamp::from_microsecond(instant.min(Timestamp::MAX.as_microsecond() - 1))
+    let at = Timestamp::from_microsecond(instant.min(Timestamp::MAX.as_second() * SECOND - 1))
         .expect("an instant before the last one of the library");
     let offset = micros(tz.to_offset(at));
     let end = tz

@@ -52,6 +52,7 @@ pub(crate) struct Cron {
 impl Cron {
     /// The days of a month that match, as bits 1 to 31.
     fn days_of_month(&self, year: i32, month: u32) -> u32 {
+        super::steps::step();
         if self.months & (1 << month) == 0 || !self.has_year(year) {
             return 0;
         }

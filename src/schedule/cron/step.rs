@@ -1,6 +1,7 @@
 //! The local times at which a cron text fires, in order.
 
 use super::super::civil::{self, DAY, LAST_YEAR, SECOND};
+use super::super::steps::step;
 use super::Cron;
 
 const HOUR: i64 = 3_600 * SECOND;
@@ -65,13 +66,13 @@ impl<'a> CronCursor<'a> {
     }
 
     fn seek(&mut self, from: i64) {
+        // Whole seconds, rounded up.
         let from = from.max(civil::FIRST);
-        if from > civil::LAST {
+        let from = from.div_euclid(SECOND) + i64::from(from.rem_euclid(SECOND) != 0);
+        if from > civil::LAST / SECOND {
             self.next = None;
             return;
         }
-        // Whole seconds, rounded up.
-        let from = from.div_euclid(SECOND) + i64::from(from.rem_euclid(SECOND) != 0);
         let (day, second) = (from.div_euclid(86_400), from.rem_euclid(86_400));
         let (year, month, date) = civil::civil_of(day);
         self.enter_month(year, month);
@@ -95,6 +96,7 @@ impl<'a> CronCursor<'a> {
 
     fn find(&mut self) -> Option<i64> {
         loop {
+            step();
             if self.seconds != 0 {
                 let second = i64::from(self.seconds.trailing_zeros());
                 self.seconds &= self.seconds - 1;
