@@ -88,6 +88,31 @@ impl Expr {
         Test::new(field, op).map(|test| Node::Test(test).into())
     }
 
+    /// The same condition, written in one way where there are several: no `and` inside an `and`, no `or` inside an `or`, no
+    /// parts that decide nothing, children in a fixed order and each once, no double `not`, nothing sought in an empty list. Equal plain
+    /// forms hold for the same rows.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        match &self.node {
+            Node::And(children) => plain_list(children, true),
+            Node::Or(children) => plain_list(children, false),
+            Node::Not(inner) => match inner.plain().node {
+                Node::Not(inner) => *inner,
+                Node::And(children) if children.is_empty() => Self::no(),
+                Node::Or(children) if children.is_empty() => Self::yes(),
+                node => Self::from(node).negated(),
+            },
+            Node::Exists(relation, inner) => Self::exists(*relation, inner.plain()),
+            Node::Test(test) => match &test.op {
+                Op::In(set) if set.is_empty() => Self::no(),
+                Op::HasAny(tags) if tags.is_empty() => Self::no(),
+                Op::HasAll(tags) if tags.is_empty() => Self::yes(),
+                _ => self.clone(),
+            },
+            Node::TooDeep => self.clone(),
+        }
+    }
+
     /// What it is made of.
     #[must_use]
     pub const fn node(&self) -> &Node {
@@ -104,6 +129,29 @@ impl Expr {
     #[must_use]
     pub const fn depth(&self) -> u8 {
         self.depth
+    }
+}
+
+/// The plain form of an `and` (or an `or`) of `children`.
+fn plain_list(children: &[Expr], is_and: bool) -> Expr {
+    let mut parts = Vec::new();
+    for child in children {
+        match child.plain().node {
+            Node::And(inner) if is_and => parts.extend(inner),
+            Node::Or(inner) if !is_and => parts.extend(inner),
+            // The other connective without children decides alone.
+            Node::And(inner) | Node::Or(inner) if inner.is_empty() => {
+                return if is_and { Expr::no() } else { Expr::yes() };
+            }
+            node => parts.push(Expr::from(node)),
+        }
+    }
+    parts.sort_by_cached_key(|part| format!("{part:?}"));
+    parts.dedup();
+    if is_and {
+        Expr::all(parts)
+    } else {
+        Expr::any(parts)
     }
 }
 

@@ -2,24 +2,76 @@
 
 use super::relation::Relation;
 
-/// The nine state types of runs and task runs, in the order of their codes (see [`Kind::Code`]).
-pub const STATE_TYPES: [&str; 9] = [
-    "SCHEDULED",
-    "PENDING",
-    "RUNNING",
-    "COMPLETED",
-    "FAILED",
-    "CANCELLED",
-    "CRASHED",
-    "PAUSED",
-    "CANCELLING",
-];
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident $list:ident, $list_doc:literal { $($variant:ident $word:literal $word_doc:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[repr(u8)]
+        pub enum $name { $(#[doc = $word_doc] $variant,)* }
 
-/// The six places a run can be in, in the order of their codes.
-pub const PLACES: [&str; 6] = ["scheduled", "ready", "blocked", "claimed", "paused", "finished"];
+        #[doc = $list_doc]
+        pub const $list: [&str; [$($word),*].len()] = [$($word),*];
 
-/// The statuses of deployments, pools and queues, in the order of their codes.
-pub const STATUSES: [&str; 3] = ["READY", "NOT_READY", "PAUSED"];
+        impl $name {
+            /// All of them, in the order of their codes.
+            pub const ALL: [Self; $list.len()] = [$(Self::$variant),*];
+
+            /// The word.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// The code: its index in the vocabulary.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                self as u8
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+vocabulary! {
+    /// The type of the state of a run or task run, in the reference's words.
+    StateType STATE_TYPES, "The words of [`StateType`], in the order of their codes." {
+        Scheduled "SCHEDULED" "To run later.",
+        Pending "PENDING" "Handed out, not started.",
+        Running "RUNNING" "Started.",
+        Completed "COMPLETED" "Ended well.",
+        Failed "FAILED" "Ended badly.",
+        Cancelled "CANCELLED" "Ended by request.",
+        Crashed "CRASHED" "Ended by an outside cause.",
+        Paused "PAUSED" "Waiting to be resumed.",
+        Cancelling "CANCELLING" "Asked to end.",
+    }
+}
+
+vocabulary! {
+    /// Where a run is.
+    Place PLACES, "The words of [`Place`], in the order of their codes." {
+        Scheduled "scheduled" "Not due.",
+        Ready "ready" "Due, and nothing that it names holds it back.",
+        Blocked "blocked" "Due, and parked at a limit or in a paused queue.",
+        Claimed "claimed" "Handed out; it holds its slots.",
+        Paused "paused" "Waiting to be resumed.",
+        Finished "finished" "Ended.",
+    }
+}
+
+vocabulary! {
+    /// Whether a deployment, pool or queue is being asked for work.
+    Status STATUSES, "The words of [`Status`], in the order of their codes." {
+        Ready "READY" "It is.",
+        NotReady "NOT_READY" "It is not.",
+        Paused "PAUSED" "It is paused.",
+    }
+}
 
 /// The type of a field; it decides which operators apply and what an operand looks like.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

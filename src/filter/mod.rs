@@ -1,5 +1,6 @@
 //! Which: one expression tree for conditions on flows, deployments, runs, task runs, pools and queues, and its evaluation.
 
+pub mod build;
 mod expr;
 mod field;
 pub mod json;
@@ -9,15 +10,17 @@ mod query;
 mod records;
 mod relation;
 mod suggest;
+pub mod text;
 
 use std::sync::Arc;
 
 pub use expr::{Bound, Expr, Invalid, Limits, Mismatch, Node, Op, Set, Side, Sorted, Stranger, Test};
-pub use field::{Entity, Field, Kind, PLACES, STATE_TYPES, STATUSES};
-pub use json::{Location, Notice, NoticeKind, Part, Refusal, RefusalKind, Shape};
+pub use field::{Entity, Field, Kind, PLACES, Place, STATE_TYPES, STATUSES, StateType, Status};
+pub use json::{Location, Notice, NoticeKind, Part, Refusal, RefusalKind, Shape, Unprintable};
 pub use query::{Answer, Direction, Query, QueryError, Sort, SortKey, Start};
 pub use records::{Records, Tags, Value};
 pub use relation::Relation;
+pub use text::{TextError, TextErrorKind};
 
 use program::Program;
 

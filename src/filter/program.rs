@@ -37,13 +37,13 @@ struct Step {
 
 #[derive(Debug)]
 enum Check {
-    Field(Field, Test1),
+    Field(Field, Ready),
     Exists(Relation, Box<Program>),
 }
 
 /// What a value must be; the operators, made ready.
 #[derive(Debug)]
-enum Test1 {
+enum Ready {
     Never,
     Null,
     Is(bool),
@@ -64,7 +64,7 @@ enum Test1 {
     AllTags(Box<[Box<str>]>),
     AnyTag(Box<[Box<str>]>),
     NoTags,
-    NoneOf(Box<Test1>),
+    NoneOf(Box<Ready>),
 }
 
 impl Program {
@@ -160,12 +160,12 @@ fn cost(expr: &Expr) -> u32 {
     }
 }
 
-fn prepare(test: &Test) -> Test1 {
-    match test.op() {
-        Op::IsNull => Test1::Null,
-        Op::Is(wanted) => Test1::Is(*wanted),
+fn prepare(asked: &Test) -> Ready {
+    match asked.op() {
+        Op::IsNull => Ready::Null,
+        Op::Is(wanted) => Ready::Is(*wanted),
         Op::In(set) => member(set),
-        Op::NoneOf(set) => Test1::NoneOf(Box::new(member(set))),
+        Op::NoneOf(set) => Ready::NoneOf(Box::new(member(set))),
         Op::Compare(side, Bound::Int(bound) | Bound::Time(bound)) => {
             let range = match side {
                 Side::Less => bound.checked_sub(1).map(|high| (i64::MIN, high)),
@@ -173,34 +173,34 @@ fn prepare(test: &Test) -> Test1 {
                 Side::AtLeast => Some((*bound, i64::MAX)),
                 Side::Greater => bound.checked_add(1).map(|low| (low, i64::MAX)),
             };
-            range.map_or(Test1::Never, |(low, high)| Test1::Within(low, high))
+            range.map_or(Ready::Never, |(low, high)| Ready::Within(low, high))
         }
-        Op::Compare(side, Bound::Text(bound)) => Test1::TextSide(*side, bound.clone()),
-        Op::Like(pattern) => Test1::Like(Like::new(pattern)),
-        Op::Contains(text) => Test1::Contains(Folded::new(text)),
-        Op::StartsWith(text) => Test1::StartsWith(Folded::new(text)),
-        Op::EndsWith(text) => Test1::EndsWith(Folded::new(text)),
-        Op::HasAll(tags) | Op::HasAny(tags) if tags.len() == 1 => Test1::OneTag(tags[0].clone()),
-        Op::HasAll(tags) => Test1::AllTags(tags.to_vec().into_boxed_slice()),
-        Op::HasAny(tags) => Test1::AnyTag(tags.to_vec().into_boxed_slice()),
-        Op::IsEmpty => Test1::NoTags,
+        Op::Compare(side, Bound::Text(bound)) => Ready::TextSide(*side, bound.clone()),
+        Op::Like(pattern) => Ready::Like(Like::new(pattern)),
+        Op::Contains(text) => Ready::Contains(Folded::new(text)),
+        Op::StartsWith(text) => Ready::StartsWith(Folded::new(text)),
+        Op::EndsWith(text) => Ready::EndsWith(Folded::new(text)),
+        Op::HasAll(tags) | Op::HasAny(tags) if tags.len() == 1 => Ready::OneTag(tags[0].clone()),
+        Op::HasAll(tags) => Ready::AllTags(tags.to_vec().into_boxed_slice()),
+        Op::HasAny(tags) => Ready::AnyTag(tags.to_vec().into_boxed_slice()),
+        Op::IsEmpty => Ready::NoTags,
     }
 }
 
-fn member(set: &Set) -> Test1 {
+fn member(set: &Set) -> Ready {
     match set {
-        Set::Codes(codes) => Test1::Codes(codes.iter().fold(0, |mask, &code| mask | bit(code))),
+        Set::Codes(codes) => Ready::Codes(codes.iter().fold(0, |mask, &code| mask | bit(code))),
         Set::Ints(numbers) | Set::Times(numbers) => match **numbers {
-            [number] => Test1::Within(number, number),
-            ref numbers => Test1::Numbers(numbers.into()),
+            [number] => Ready::Within(number, number),
+            ref numbers => Ready::Numbers(numbers.into()),
         },
         Set::Uuids(uuids) => match **uuids {
-            [uuid] => Test1::OneUuid(uuid),
-            ref uuids => Test1::Uuids(uuids.into()),
+            [uuid] => Ready::OneUuid(uuid),
+            ref uuids => Ready::Uuids(uuids.into()),
         },
         Set::Texts(texts) => match &**texts {
-            [text] => Test1::OneText(text.clone()),
-            texts => Test1::Texts(texts.into()),
+            [text] => Ready::OneText(text.clone()),
+            texts => Ready::Texts(texts.into()),
         },
     }
 }
@@ -210,7 +210,7 @@ const fn bit(code: u8) -> u64 {
     if code < 64 { 1 << code } else { 0 }
 }
 
-impl Test1 {
+impl Ready {
     #[inline]
     fn holds(&self, value: Value<'_>) -> bool {
         match (self, value) {

@@ -12,12 +12,15 @@
 //! `state.type` with both `any_` and `not_any_` is dropped. What is dropped or ignored is told as a [`Notice`]. An unknown key is
 //! ignored at the top of a body and refused inside a family.
 
+mod print;
 mod scalar;
 mod table;
 
 use serde_json::{Map, Value};
 
+pub use print::Unprintable;
 use scalar::show;
+pub(super) use scalar::{is_plain_year, of_text as time_of_text};
 use table::{Criterion, Key, Keys, Meaning};
 
 use super::expr::{Bound, Expr, Invalid, Limits, Op, Set, Side, Sorted};
@@ -223,6 +226,7 @@ impl Filter {
     ///     &json!({"deployments": {"tags": {"all_": ["etl"]}}, "work_queues": {}}),
     ///     &Limits::default(),
     /// )?;
+    /// assert_eq!(filter.to_string(), r#"tags has_all ["etl"]"#);
     /// assert_eq!(filter.notices()[0].to_string(), "body.work_queues: unknown key, ignored");
     /// # Ok::<(), tenfold::filter::Refusal>(())
     /// ```
@@ -380,7 +384,11 @@ impl<'a> Reader<'a> {
         if ignored {
             self.notice(NoticeKind::Ignored);
         }
-        Ok((!ignored && !(dropped && parts.is_empty())).then(|| join(parts)))
+        Ok(if ignored || (dropped && parts.is_empty()) {
+            None
+        } else {
+            Some(join(parts))
+        })
     }
 
     fn state(

@@ -139,6 +139,11 @@ fn of_unix_float(number: f64) -> Option<i64> {
         .and_then(in_range)
 }
 
+/// Whether the year of this instant is one to four digits, so that [`of_text`] reads what is printed of it.
+pub(in super::super) fn is_plain_year(micros: i64) -> bool {
+    in_range(micros).is_some()
+}
+
 fn in_range(micros: i64) -> Option<i64> {
     (FIRST_SECOND..=LAST_SECOND)
         .contains(&micros.div_euclid(1_000_000))

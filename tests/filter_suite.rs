@@ -1,0 +1,20 @@
+//! What the filter promises (F1 to F4), tested on the filter alone.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "filter_suite/forms.rs"]
+mod forms;
+#[path = "filter_suite/generate.rs"]
+mod generate;
+#[path = "filter_suite/hostile.rs"]
+mod hostile;
+#[path = "filter_suite/laws.rs"]
+mod laws;
+#[path = "filter_suite/naive.rs"]
+mod naive;
+#[path = "filter_suite/reference.rs"]
+mod reference;
+#[path = "filter_suite/support.rs"]
+mod support;
+#[path = "filter_suite/text.rs"]
+mod text;
