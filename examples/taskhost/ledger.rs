@@ -197,17 +197,6 @@ impl Ledger {
         running
     }
 
-    /// Every run that was accepted or that started.
-    pub fn known(&self) -> BTreeSet<RunId> {
-        let books = self.books();
-        books
-            .accepted
-            .iter()
-            .copied()
-            .chain(books.attempts.keys().map(|key| key.0))
-            .collect()
-    }
-
     /// Compares the books with the engine's final answers: one sentence for each thing that is wrong, and what was
     /// checked. When the host was not `drained` but stopped, runs may be left waiting.
     pub fn close(&self, finals: &[Final], drained: bool) -> (Vec<String>, String) {
