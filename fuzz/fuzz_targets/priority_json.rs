@@ -8,6 +8,9 @@ fuzz_target!(|text: &str| {
     let Ok(priority) = serde_json::from_str::<Priority>(text) else {
         return;
     };
-    assert!((1..=10).contains(&priority.level()), "level {priority} out of `{text}`");
+    assert!(
+        (1..=10).contains(&priority.level()),
+        "level {priority} out of `{text}`"
+    );
     assert_eq!(serde_json::to_string(&priority).ok(), Some(priority.to_string()));
 });
