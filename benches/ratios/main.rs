@@ -17,12 +17,13 @@
 )]
 
 mod counting;
+mod engine;
 mod frame;
 #[path = "../workload/mod.rs"]
 mod workload;
 
 /// Every group, in the order of printing.
-const GROUPS: &[fn(&mut frame::Bench)] = &[];
+const GROUPS: &[fn(&mut frame::Bench)] = &[engine::lines];
 
 fn main() -> std::process::ExitCode {
     let mut bench = match frame::Bench::from_args(std::env::args().skip(1)) {
