@@ -1,4 +1,57 @@
-//! An embeddable, in-memory scheduling engine.
+//! An embeddable, in-memory scheduling engine: make deployments, give them schedules, and take runs in order of
+//! urgency while concurrency limits hold.
+//!
+//! ```
+//! use tenfold::{Engine, NewDeployment, Outcome, Priority, Scope};
+//!
+//! let engine = Engine::new();
+//! engine.deploy(NewDeployment::new("report", "nightly").priority(Priority::new(7)?))?;
+//! let run = engine.submit("report/nightly")?.id;
+//!
+//! let claim = engine.claim(&Scope::all())?.expect("one run is ready");
+//! assert_eq!((claim.run(), claim.flow()), (run, "report"));
+//! engine.begin(&claim)?;
+//! engine.complete(&claim, Outcome::Completed("42 pages".into()))?;
+//! assert_eq!(engine.run(run)?.result, Some("42 pages".into()));
+//! # Ok::<(), tenfold::Error>(())
+//! ```
+//!
+//! The few ideas: a *flow* is a named kind of work; a *deployment* is a flow plus defaults and *schedules*; a *run* is one
+//! execution, made by a schedule, from a deployment, or submitted directly. Due runs wait in *work queues* at ten
+//! *levels*, 10 first, in order of acceptance inside a level. A *claim* is the right to execute one attempt of one run,
+//! and holds a slot of every limit that the run is under.
+//!
+//! | module | owns | promises |
+//! |---|---|---|
+//! | [`engine`] | the whole: one handle over everything below | a change has one place in one order, its version |
+//! | [`queue`] | what waits, in which order | most urgent first, then oldest first; linearizable |
+//! | [`limit`] | how many at once | never more holders than slots; all slots or none |
+//! | [`schedule`] | when a deployment runs | a pure function of the schedule, in every zone |
+//! | [`filter`] | which entities a caller means | a parsed filter always has an answer |
+//! | [`model`] | the entities, as plain data | serde types with the keys of the reference's JSON |
+//! | [`runtime`](crate::Engine::start) | handlers as tokio tasks (feature `tokio`) | a panic fails its run and nothing else |
+//! | [`clock`] | where time comes from | engine time never goes back |
+//!
+//! # Guarantees
+//!
+//! * **Order.** A claim gets the first run of its scope, by queue (1 first), level (10 first) and place in line, among those
+//!   that are due, unpaused and whose limits have room at that instant. A blocked run never delays a runnable one.
+//! * **Limits.** Slots in use never exceed a limit. Lowering a limit ends nothing; it lets nobody in until it is kept.
+//! * **Runs.** An accepted run is in exactly one place until its record is removed. An attempt is handed out once; a report
+//!   with an old fencing token is refused and changes nothing.
+//! * **Time.** The order of runs does not depend on when the engine was called; the same seed, clock and calls give the
+//!   same history.
+//! * **Errors.** A refused call changes nothing and says what to do. Bad input does not panic. Should an invariant of the
+//!   engine break, the call panics, and every later one answers [`Error::Poisoned`].
+//! * **Status.** A [`QueueStatus`] is of one instant: its sums agree.
+//!
+//! Everything lives in memory, in one process: what must survive goes through [`Engine::export`].
+//!
+//! # Features
+//!
+//! * `tokio` (default): handlers as tasks, [`Engine::start`]. Without it the crate starts no thread and knows no runtime.
+//!
+//! How it is built: [`_docs`].
 
 #![forbid(unsafe_code)]
 
@@ -17,11 +70,24 @@ pub mod schedule;
 pub(crate) mod sync;
 
 pub use engine::{
-    Claims, Document, Empty, Ended, Engine, EngineBuilder, Error, Outcome, QueueStatus, Scope, Submitted,
+    Claim, Claims, Document, Empty, Ended, Engine, EngineBuilder, Error, Outcome, Page, QueueStatus, Scope,
+    Submitted,
 };
 pub use ids::{DeploymentId, RunId};
 pub use model::{
     Deployment, DeploymentPatch, NewDeployment, NewPool, NewQueue, NewRun, NewSchedule, Retry, Run,
 };
 pub use priority::{Priority, PriorityOutOfRange};
+#[cfg(feature = "tokio")]
+pub use runtime::{Context, RunError, Runtime};
 pub use schedule::Schedule;
+
+/// How the crate is built, and why so.
+#[doc = include_str!("docs/architecture.md")]
+///
+#[doc = include_str!("docs/design.md")]
+pub mod _docs {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -19,15 +19,13 @@
 mod counting;
 mod engine;
 mod frame;
-mod queue;
 mod limit;
+mod queue;
 #[path = "../workload/mod.rs"]
 mod workload;
 
 /// Every group, in the order of printing.
-const GROUPS: &[fn(&mut frame::Bench)] = &[queue::lines];
-const GROUPS: &[fn(&mut frame::Bench)] = &[limit::lines];
-const GROUPS: &[fn(&mut frame::Bench)] = &[engine::lines];
+const GROUPS: &[fn(&mut frame::Bench)] = &[queue::lines, limit::lines, engine::lines];
 
 fn main() -> std::process::ExitCode {
     let mut bench = match frame::Bench::from_args(std::env::args().skip(1)) {

@@ -32,7 +32,6 @@ pub(crate) struct Table<T> {
 pub(crate) struct View<T> {
     root: Vec<Arc<Vec<Arc<Chunk<T>>>>>,
     rows: u32,
-    live: usize,
 }
 
 fn split(row: u32) -> (usize, usize, usize) {
@@ -118,7 +117,6 @@ impl<T: Clone> Table<T> {
         View {
             root: self.root.clone(),
             rows: self.rows,
-            live: self.live,
         }
     }
 
@@ -157,10 +155,6 @@ impl<T: Clone> Table<T> {
 }
 
 impl<T> View<T> {
-    pub(crate) fn len(&self) -> usize {
-        self.live
-    }
-
     pub(crate) fn get(&self, row: u32) -> Option<&T> {
         get(&self.root, row)
     }
@@ -224,7 +218,6 @@ mod tests {
             views.push((table.view(), model));
             for (view, model) in views {
                 let seen: BTreeMap<u32, u16> = view.iter().map(|(row, value)| (row, *value)).collect();
-                prop_assert_eq!(view.len(), model.len());
                 prop_assert_eq!(seen, model);
             }
         }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Engine;
 use super::core::Core;
 use super::error::Error;
-use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunRow, TaskRunRow, When, shared_tags};
+use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunRow, TaskRunRow, shared_tags};
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId, TaskRunId};
 use crate::model::{
     CreatedBy, Deployment, Flow, Object, Place, Retry, StateType, TaskRun, Text, WorkPool, WorkQueue,

@@ -416,6 +416,56 @@ impl Engine {
         self.call(|core| core.claim(scope, Terms::default()))
     }
 
+    /// As [`claim`](Self::claim), and when there is nothing, waits on this thread until there is, at most `timeout`: for
+    /// workers without a runtime. It sleeps until the engine has news or something becomes due; it polls nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tenfold::{Engine, Scope};
+    ///
+    /// let engine = Engine::new();
+    /// engine.flow("mail")?;
+    /// let worker = {
+    ///     let engine = engine.clone();
+    ///     std::thread::spawn(move || engine.claim_wait(&Scope::all(), Duration::from_secs(60)))
+    /// };
+    /// let run = engine.submit("mail")?.id;
+    /// assert_eq!(worker.join().unwrap()?.expect("a run came").run(), run);
+    /// # Ok::<(), tenfold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim).
+    pub fn claim_wait(&self, scope: &Scope, timeout: Duration) -> Result<Result<Claim, Empty>, Error> {
+        let bell = self.add_bell();
+        let claimed = self.claim_when_rung(scope, timeout, &bell);
+        self.remove_bell(&bell);
+        claimed
+    }
+
+    fn claim_when_rung(
+        &self,
+        scope: &Scope,
+        timeout: Duration,
+        bell: &Bell,
+    ) -> Result<Result<Claim, Empty>, Error> {
+        let end = self.shared.clock.now().mono.saturating_add(timeout);
+        loop {
+            // A ring between the look and the wait is remembered.
+            let (claimed, next) =
+                self.call(|core| Ok((core.claim(scope, Terms::default())?, core.next_deadline())))?;
+            let left = end.saturating_sub(self.shared.clock.now().mono);
+            if claimed.is_ok() || left.is_zero() {
+                return Ok(claimed);
+            }
+            let wait = next.map_or(left, |next| next.min(left));
+            if !bell.wait(wait) && wait == left {
+                return self.claim(scope);
+            }
+        }
+    }
+
     /// A claim whose attempt starts at once, by a worker that reports its end whatever happens.
     #[cfg(feature = "tokio")]
     pub(crate) fn claim_to_execute(&self, scope: &Scope) -> Result<Result<Claim, Empty>, Error> {

@@ -283,11 +283,6 @@ impl Ready {
         self.blocked
     }
 
-    /// How many runs wait at a limit, whether it lets them in or not.
-    pub(crate) fn waiting_at(&self, gate: u32) -> usize {
-        self.gates.get(&gate).map_or(0, |gate| gate.waiting)
-    }
-
     /// True when a limit does not let this run in now, or its queue is paused. Costs as much as there is room.
     pub(crate) fn is_blocked(&self, spot: Spot) -> bool {
         let class = self.class(spot.class);
@@ -317,36 +312,6 @@ impl Ready {
             .collect();
         heads.sort_unstable();
         heads.get(room).copied()
-    }
-
-    /// Claim order of one queue, whether limits have room or not: the waiting rows with their heads.
-    pub(crate) fn in_order(&self, queue: u32) -> impl Iterator<Item = (Head, u32)> + '_ {
-        let mut sources: Vec<_> = self
-            .members(queue)
-            .map(|class| {
-                class
-                    .lanes
-                    .iter()
-                    .map(|(ticket, row)| (Head::of(ticket), *row))
-                    .peekable()
-            })
-            .collect();
-        std::iter::from_fn(move || {
-            let best = sources
-                .iter_mut()
-                .filter_map(|source| source.peek().map(|(head, _)| *head))
-                .min()?;
-            sources
-                .iter_mut()
-                .find_map(|source| source.next_if(|(head, _)| *head == best))
-        })
-    }
-
-    fn members(&self, queue: u32) -> impl Iterator<Item = &Class> {
-        self.classes
-            .iter()
-            .flatten()
-            .filter(move |class| class.queue == queue)
     }
 
     fn class(&self, class: u32) -> &Class {
@@ -584,11 +549,16 @@ impl Ready {
             blocked += gate.blocked();
             for (queue, parked) in gate.parked.iter().filter(|_| gate.room > 0) {
                 let best = parked.first().expect("an empty set is forgotten").0;
-                let covered = self.members(*queue).any(|class| {
-                    class.standing == Standing::Open
-                        && class.needs.contains(number)
-                        && class.head().is_some_and(|head| head < best)
-                });
+                let covered = self
+                    .classes
+                    .iter()
+                    .flatten()
+                    .filter(|class| class.queue == *queue)
+                    .any(|class| {
+                        class.standing == Standing::Open
+                            && class.needs.contains(number)
+                            && class.head().is_some_and(|head| head < best)
+                    });
                 assert!(
                     covered,
                     "I2 broken: gate {number} has room and its best class stays parked"

@@ -102,14 +102,11 @@ impl Bell {
         Poll::Pending
     }
 
-    /// Waits on this thread until rung, at most `timeout` when there is one. True when rung.
-    pub(crate) fn wait(&self, timeout: Option<std::time::Duration>) -> bool {
+    /// Waits on this thread until rung, at most `timeout`. True when rung.
+    pub(crate) fn wait(&self, timeout: std::time::Duration) -> bool {
         let mut state = self.state.lock();
         if !state.rung {
-            match timeout {
-                Some(timeout) => drop(self.rung.wait_for(&mut state, timeout)),
-                None => self.rung.wait(&mut state),
-            }
+            drop(self.rung.wait_for(&mut state, timeout));
         }
         std::mem::take(&mut state.rung)
     }
@@ -133,9 +130,9 @@ mod tests {
         let bell = Bell::default();
         bell.ring();
         bell.ring();
-        assert!(bell.wait(None));
+        assert!(bell.wait(std::time::Duration::MAX));
         assert!(
-            !bell.wait(Some(std::time::Duration::ZERO)),
+            !bell.wait(std::time::Duration::ZERO),
             "any number of rings is heard once"
         );
     }
