@@ -15,6 +15,8 @@ impl Core {
     /// Makes due everything up to engine time.
     pub(crate) fn make_due(&mut self) {
         if !self.anything_due() {
+            // Records grow old while nothing becomes due.
+            self.prune();
             return;
         }
         let mut missed = Missed::default();

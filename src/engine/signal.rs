@@ -106,7 +106,7 @@ impl Bell {
     pub(crate) fn wait(&self, timeout: std::time::Duration) -> bool {
         let mut state = self.state.lock();
         if !state.rung {
-            drop(self.rung.wait_for(&mut state, timeout));
+            let _ = self.rung.wait_for(&mut state, timeout);
         }
         std::mem::take(&mut state.rung)
     }
