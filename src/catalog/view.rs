@@ -99,7 +99,7 @@ impl CatalogView {
                     .iter()
                     .for_each(|(row, held)| add(Some(held.body.flow), row)),
                 Relation::DeploymentRuns => {
-                    self.runs.iter().for_each(|(row, held)| add(held.deployment, row))
+                    self.runs.iter().for_each(|(row, held)| add(held.deployment, row));
                 }
                 Relation::RunTaskRuns => self.task_runs.iter().for_each(|(row, held)| add(held.run, row)),
                 Relation::TaskRunSubruns => {

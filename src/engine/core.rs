@@ -17,7 +17,7 @@ use super::signal::{StopReason, StopSignal};
 use super::timers::{TimerKey, Timers};
 use crate::catalog::{Catalog, RunBody, RunRow, When};
 use crate::clock::Now;
-use crate::ids::{RunId, ScheduleId};
+use crate::ids::{DeploymentId, RunId, ScheduleId};
 use crate::model::{Place, StateType, Text};
 use crate::priority::Priority;
 
@@ -487,6 +487,5 @@ impl Core {
 
 /// An idempotency key is the caller's in its deployment, else in its flow.
 pub(crate) fn key_scope(body: &RunBody) -> Uuid {
-    body.deployment_id
-        .map_or(body.flow_id.uuid(), |deployment| deployment.uuid())
+    body.deployment_id.map_or(body.flow_id.uuid(), DeploymentId::uuid)
 }

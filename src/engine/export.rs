@@ -35,6 +35,8 @@ pub enum Claims {
     PutBack,
 }
 
+/// Instants in a document stay this far from the ends of the numbers, so that later sums do too.
+const FAR: i64 = i64::MAX / 4;
 const FORMAT: &str = "tenfold";
 const VERSION: u32 = 1;
 
@@ -365,8 +367,6 @@ impl Import<'_> {
                 format!("found {found}; this is for {FORMAT:?} {VERSION}"),
             ));
         }
-        // Later sums stay far from the ends of the numbers.
-        const FAR: i64 = i64::MAX / 4;
         let far = |at: i64| !(-FAR..FAR).contains(&at);
         if far(document.wall) || document.seq > u64::MAX / 2 || document.token > u64::MAX / 2 {
             return Err(damaged("wall, seq, token", "out of range"));

@@ -1,5 +1,7 @@
 //! An exported engine and the one made from it answer alike; a damaged document is refused.
 
+#![expect(clippy::cast_possible_truncation, reason = "small random numbers")]
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 

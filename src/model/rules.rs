@@ -45,7 +45,7 @@ pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), InvalidV
     check_name_or_empty(field, name)
 }
 
-/// The reference's *NameOrEmpty*.
+/// The reference's `NameOrEmpty`.
 pub(crate) fn check_name_or_empty(field: &'static str, name: &str) -> Result<(), InvalidValue> {
     if name.contains(BANNED) {
         return Err(InvalidValue::new(

@@ -115,14 +115,11 @@ async fn work(crew: Arc<Crew>, first: Claim) {
         let ending = attempt(&crew, &claim).await;
         crew.executing.lock().remove(&claim.token);
         let go_on = crew.no_more.reason().is_none();
-        next = match crew
+        // A poisoned engine takes no report and hands out nothing.
+        next = (crew
             .engine
-            .end_and_claim(&claim, ending, go_on.then_some(&crew.scope))
-        {
-            Ok(next) => next,
-            // The engine is poisoned: nothing can be reported or taken.
-            Err(_) => None,
-        };
+            .end_and_claim(&claim, ending, go_on.then_some(&crew.scope)))
+        .unwrap_or_default();
         // Handlers that never wait would otherwise keep this thread from all other tasks.
         tokio::task::consume_budget().await;
     }
