@@ -19,19 +19,73 @@ use super::lock::{self, Spin};
 use crate::Priority;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Nanoseconds since the origin of whoever tells the time; always 0 without aging.
-pub(super) type Place = u64;
+/// The place of an item in its level: when it came, in nanoseconds of the time told, if the queue ages; else nothing,
+/// because the order of arrival is all there is.
+pub(super) trait Stamp: Copy + Ord {
+    /// Whether it says anything.
+    const AGES: bool;
+
+    fn of(told: u64) -> Self;
+
+    fn told(self) -> u64;
+}
+
+impl Stamp for () {
+    const AGES: bool = false;
+
+    #[inline]
+    fn of(_: u64) {}
+
+    #[inline]
+    fn told(self) -> u64 {
+        0
+    }
+}
+
+impl Stamp for u64 {
+    const AGES: bool = true;
+
+    #[inline]
+    fn of(told: u64) -> Self {
+        told
+    }
+
+    #[inline]
+    fn told(self) -> u64 {
+        self
+    }
+}
+
+/// A ticket that is the same type for all stamps.
+pub(super) type Spot = Ticket<u64>;
+
+#[inline]
+fn spot<P: Stamp>(ticket: Ticket<P>) -> Spot {
+    ticket.with_place(ticket.place().told())
+}
+
+#[inline]
+fn ticket<P: Stamp>(spot: Spot) -> Ticket<P> {
+    spot.with_place(P::of(spot.place()))
+}
+
+#[inline]
+fn taken<T, P: Stamp>(taken: Taken<T, P>) -> Taken<T, u64> {
+    Taken {
+        ticket: spot(taken.ticket),
+        item: taken.item,
+    }
+}
 
 /// What one lock guards.
-#[derive(Debug)]
-pub(super) struct Band<T> {
+pub(super) struct Band<T, P: Copy + Ord> {
     /// Holds items of the levels of this band only.
-    lanes: Lanes<T, Place>,
+    lanes: Lanes<T, P>,
     closed: bool,
 }
 
-type Guard<'a, T> = lock::Guard<'a, Band<T>>;
-type Guards<'a, T> = [Option<Guard<'a, T>>; Priority::LEVELS];
+type Guard<'a, T, P> = lock::Guard<'a, Band<T, P>>;
+type Guards<'a, T, P> = [Option<Guard<'a, T, P>>; Priority::LEVELS];
 
 /// Why items were not let in. The queue makes the error of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,7 +96,7 @@ pub(super) enum Refusal {
 
 /// What a pop found at one instant.
 pub(super) enum Found<T> {
-    Item(Taken<T, Place>),
+    Item(Taken<T, u64>),
     Empty,
     /// Empty, and closed.
     Closed,
@@ -56,22 +110,22 @@ pub(super) enum Found<T> {
 /// * **B2** a bounded queue with several locks has `counted` equal to the sum of the lane lengths whenever all locks
 ///   are held;
 /// * **B3** `closed` is the same in all bands whenever all locks are held.
-pub(super) struct Bands<T> {
-    bands: Box<[CachePadded<Spin<Band<T>>>]>,
+pub(super) struct Bands<T, P: Copy + Ord> {
+    bands: Box<[CachePadded<Spin<Band<T, P>>>]>,
     band_of: [u8; Priority::LEVELS],
     /// `usize::MAX` when there is no bound.
     capacity: usize,
     /// Whether `counted` is kept: a bounded queue with several locks.
     counting: bool,
-    /// The interval after which an item rises a level, and the latest time told. In nanoseconds.
-    aging: Option<u64>,
+    /// The interval after which an item rises a level, and the latest time told. In nanoseconds; for stamps that age.
+    interval: u64,
     told: AtomicU64,
     counted: CachePadded<AtomicUsize>,
     pub(super) fault: Fault,
 }
 
-impl<T> Bands<T> {
-    pub(super) fn new(capacity: Option<usize>, locks: usize, aging: Option<u64>) -> Self {
+impl<T, P: Stamp> Bands<T, P> {
+    pub(super) fn new(capacity: Option<usize>, locks: usize, interval: u64) -> Self {
         let band = || {
             CachePadded::new(Spin::new(Band {
                 lanes: Lanes::new(),
@@ -85,7 +139,7 @@ impl<T> Bands<T> {
             }),
             capacity: capacity.unwrap_or(usize::MAX),
             counting: capacity.is_some() && locks > 1,
-            aging,
+            interval,
             told: AtomicU64::new(0),
             counted: CachePadded::new(AtomicUsize::new(0)),
             fault: Fault::None,
@@ -102,7 +156,7 @@ impl<T> Bands<T> {
 
     /// Makes this the latest time told, unless a later one was.
     pub(super) fn tell(&self, now: u64) {
-        if self.aging.is_some() {
+        if P::AGES {
             // Relaxed: a caller's own call sees it, and others through the locks; it is only ever compared.
             self.told.fetch_max(now, Relaxed);
         }
@@ -111,12 +165,8 @@ impl<T> Bands<T> {
     /// The place at the back of a level whose lock is held. Never below an earlier one of that level: the lock orders
     /// the loads.
     #[inline]
-    fn stamp(&self) -> Place {
-        if self.aging.is_some() {
-            self.told.load(Relaxed)
-        } else {
-            0
-        }
+    fn stamp(&self) -> P {
+        P::of(if P::AGES { self.told.load(Relaxed) } else { 0 })
     }
 
     #[inline]
@@ -125,12 +175,12 @@ impl<T> Bands<T> {
     }
 
     #[inline]
-    fn lock(&self, priority: Priority) -> Guard<'_, T> {
+    fn lock(&self, priority: Priority) -> Guard<'_, T, P> {
         self.bands[self.index(priority)].lock()
     }
 
     /// Locks the bands that `wanted` names, the highest first.
-    fn lock_some(&self, wanted: impl Fn(usize) -> bool) -> Guards<'_, T> {
+    fn lock_some(&self, wanted: impl Fn(usize) -> bool) -> Guards<'_, T, P> {
         std::array::from_fn(|index| {
             self.bands
                 .get(index)
@@ -141,7 +191,7 @@ impl<T> Bands<T> {
 
     /// Lets `count` items in if there is room; the lock of a band they go to is held.
     #[inline]
-    fn admit(&self, band: &Band<T>, count: usize) -> Result<(), Refusal> {
+    fn admit(&self, band: &Band<T, P>, count: usize) -> Result<(), Refusal> {
         if band.closed {
             return Err(Refusal::Closed);
         }
@@ -172,10 +222,10 @@ impl<T> Bands<T> {
     }
 
     #[inline]
-    pub(super) fn push(&self, priority: Priority, item: T) -> Result<Ticket<Place>, (T, Refusal)> {
+    pub(super) fn push(&self, priority: Priority, item: T) -> Result<Spot, (T, Refusal)> {
         let mut band = self.lock(priority);
         match self.admit(&band, 1) {
-            Ok(()) => Ok(band.lanes.push(priority, self.stamp(), item)),
+            Ok(()) => Ok(spot(band.lanes.push(priority, self.stamp(), item))),
             Err(refusal) => {
                 drop(band); // Before the item leaves for code that may drop it.
                 Err((item, refusal))
@@ -187,7 +237,7 @@ impl<T> Bands<T> {
     pub(super) fn push_batch(
         &self,
         mut batch: Vec<(Priority, T)>,
-        mut each: impl FnMut(Ticket<Place>),
+        mut each: impl FnMut(Spot),
     ) -> Result<(), (Vec<(Priority, T)>, Refusal)> {
         let Some(&(first, _)) = batch.first() else {
             return Ok(());
@@ -200,7 +250,7 @@ impl<T> Bands<T> {
             }
             let stamp = self.stamp();
             for (priority, item) in batch.drain(..) {
-                each(band.lanes.push(priority, stamp, item));
+                each(spot(band.lanes.push(priority, stamp, item)));
             }
             return Ok(());
         }
@@ -219,21 +269,24 @@ impl<T> Bands<T> {
         for (priority, item) in batch.drain(..) {
             let band = guards[self.index(priority)].as_mut();
             let band = band.expect("the item goes there, so it is locked");
-            each(band.lanes.push(priority, stamp, item));
+            each(spot(band.lanes.push(priority, stamp, item)));
         }
         Ok(())
     }
 
     /// Puts an item back where it stood; closed and full do not matter, it was let in before.
-    pub(super) fn put_back(&self, taken: Taken<T, Place>) -> Ticket<Place> {
+    pub(super) fn put_back(&self, taken: Taken<T, u64>) -> Spot {
         let mut band = self.lock(taken.ticket.priority());
         if self.counting {
             self.counted.fetch_add(1, Relaxed);
         }
-        let back = band.lanes.put_back(taken);
+        let back = band.lanes.put_back(Taken {
+            ticket: ticket(taken.ticket),
+            item: taken.item,
+        });
         drop(band);
         match back {
-            Ok(ticket) => ticket,
+            Ok(ticket) => spot(ticket),
             Err(_) => unreachable!("what was taken is not copied, so its place is free"),
         }
     }
@@ -241,19 +294,19 @@ impl<T> Bands<T> {
     /// Takes the item that comes first.
     #[inline]
     pub(super) fn pop(&self) -> Found<T> {
-        if self.aging.is_some() {
+        if P::AGES {
             return self.pop_aged();
         }
         if self.fault.is(Fault::LookThenTake) {
             let top = self.bands[0].lock().lanes.top();
-            let taken = top.and_then(|top| self.bands[0].lock().lanes.pop_first_of(top));
-            return taken.map_or(Found::Empty, Found::Item);
+            let found = top.and_then(|top| self.bands[0].lock().lanes.pop_first_of(top));
+            return found.map_or(Found::Empty, |item| Found::Item(taken(item)));
         }
         let mut band = self.bands[0].lock();
         match band.lanes.pop_first() {
-            Some(taken) => {
+            Some(item) => {
                 self.dismiss(1);
-                Found::Item(taken)
+                Found::Item(taken(item))
             }
             None => self.pop_below(band, 0),
         }
@@ -261,7 +314,7 @@ impl<T> Bands<T> {
 
     /// Takes from the bands below the one that is held; that one and all above are locked and empty.
     #[inline(never)]
-    fn pop_below(&self, held: Guard<'_, T>, index: usize) -> Found<T> {
+    fn pop_below(&self, held: Guard<'_, T, P>, index: usize) -> Found<T> {
         let Some(below) = self.bands.get(index + 1) else {
             return if held.closed { Found::Closed } else { Found::Empty };
         };
@@ -271,9 +324,9 @@ impl<T> Bands<T> {
         }
         let mut band = below.lock();
         let found = match band.lanes.pop_first() {
-            Some(taken) => {
+            Some(item) => {
                 self.dismiss(1);
-                Found::Item(taken)
+                Found::Item(taken(item))
             }
             None => self.pop_below(band, index + 1),
         };
@@ -290,16 +343,16 @@ impl<T> Bands<T> {
     }
 
     /// Takes the item of the greatest effective level; of these the one that waits longest. All locks are held.
-    fn pop_oldest(&self, guards: &mut Guards<'_, T>) -> Found<T> {
+    fn pop_oldest(&self, guards: &mut Guards<'_, T, P>) -> Found<T> {
         let now = self.told.load(Relaxed);
-        let effective = |priority: Priority, at: Place| {
-            let risen = self.aging.map_or(0, |interval| now.saturating_sub(at) / interval);
+        let effective = |priority: Priority, at: u64| {
+            let risen = now.saturating_sub(at) / self.interval;
             (u64::from(priority.level()).saturating_add(risen)).min(u64::from(Priority::MAX.level()))
         };
         let first = Priority::descending()
             .filter_map(|priority| {
                 let band = guards[self.index(priority)].as_ref()?;
-                let at = band.lanes.first_of(priority)?.0.place();
+                let at = band.lanes.first_of(priority)?.0.place().told();
                 Some((
                     std::cmp::Reverse(effective(priority, at)),
                     at,
@@ -307,16 +360,16 @@ impl<T> Bands<T> {
                 ))
             })
             .min();
-        let taken = first.and_then(|(.., std::cmp::Reverse(priority))| {
+        let found = first.and_then(|(.., std::cmp::Reverse(priority))| {
             guards[self.index(priority)]
                 .as_mut()?
                 .lanes
                 .pop_first_of(priority)
         });
-        match taken {
-            Some(taken) => {
+        match found {
+            Some(item) => {
                 self.dismiss(1);
-                Found::Item(taken)
+                Found::Item(taken(item))
             }
             None if guards[0].as_ref().is_some_and(|band| band.closed) => Found::Closed,
             None => Found::Empty,
@@ -324,67 +377,65 @@ impl<T> Bands<T> {
     }
 
     /// Takes the first `max` items, or all there are, in one step.
-    pub(super) fn pop_batch(&self, max: usize, mut each: impl FnMut(Taken<T, Place>)) {
-        if self.aging.is_some() {
+    pub(super) fn pop_batch(&self, max: usize, mut each: impl FnMut(Taken<T, u64>)) {
+        if P::AGES {
             let mut guards = self.lock_some(|_| true);
             for _ in 0..max {
-                let Found::Item(taken) = self.pop_oldest(&mut guards) else {
+                let Found::Item(item) = self.pop_oldest(&mut guards) else {
                     return;
                 };
-                each(taken);
+                each(item);
             }
         } else if max != 0 {
             self.pop_batch_from(0, max, &mut each);
         }
     }
 
-    fn pop_batch_from(&self, index: usize, max: usize, each: &mut impl FnMut(Taken<T, Place>)) {
+    fn pop_batch_from(&self, index: usize, max: usize, each: &mut impl FnMut(Taken<T, u64>)) {
         let mut band = self.bands[index].lock();
-        let got = band.lanes.pop_many(max, &mut *each);
+        let got = band.lanes.pop_many(max, |item| each(taken(item)));
         self.dismiss(got);
         if got < max && index + 1 < self.bands.len() {
             self.pop_batch_from(index + 1, max - got, each);
         }
     }
 
-    pub(super) fn contains(&self, ticket: Ticket<Place>) -> bool {
-        self.lock(ticket.priority()).lanes.get(ticket).is_some()
+    pub(super) fn contains(&self, spot: Spot) -> bool {
+        self.lock(spot.priority()).lanes.get(ticket(spot)).is_some()
     }
 
-    pub(super) fn remove(&self, ticket: Ticket<Place>) -> Option<Taken<T, Place>> {
+    pub(super) fn remove(&self, spot: Spot) -> Option<Taken<T, u64>> {
         if self.fault.is(Fault::FindThenTake) {
-            let found = self.contains(ticket);
-            let mut band = self.lock(ticket.priority());
-            return found
-                .then(|| band.lanes.pop_first_of(ticket.priority()))
-                .flatten();
+            let found = self.contains(spot);
+            let mut band = self.lock(spot.priority());
+            let item = found.then(|| band.lanes.pop_first_of(spot.priority())).flatten();
+            return item.map(taken);
         }
-        let mut band = self.lock(ticket.priority());
-        let taken = band.lanes.remove(ticket)?;
+        let mut band = self.lock(spot.priority());
+        let item = band.lanes.remove(ticket(spot))?;
         self.dismiss(1);
-        Some(taken)
+        Some(taken(item))
     }
 
     /// Moves an item to the back of a level.
-    pub(super) fn relevel(&self, ticket: Ticket<Place>, priority: Priority) -> Option<Ticket<Place>> {
-        let (from, to) = (self.index(ticket.priority()), self.index(priority));
+    pub(super) fn relevel(&self, from: Spot, priority: Priority) -> Option<Spot> {
+        let (old, new) = (self.index(from.priority()), self.index(priority));
         if self.fault.is(Fault::MoveApart) {
-            let taken = self.bands[from].lock().lanes.remove(ticket)?;
-            return Some(
-                self.bands[to]
-                    .lock()
-                    .lanes
-                    .push(priority, self.stamp(), taken.item),
-            );
+            let moved = self.bands[old].lock().lanes.remove(ticket(from))?;
+            let pushed = self.bands[new]
+                .lock()
+                .lanes
+                .push(priority, self.stamp(), moved.item);
+            return Some(spot(pushed));
         }
-        if from == to {
-            let mut band = self.bands[from].lock();
-            return band.lanes.relevel(ticket, priority, self.stamp());
+        if old == new {
+            let mut band = self.bands[old].lock();
+            return band.lanes.relevel(ticket(from), priority, self.stamp()).map(spot);
         }
-        let mut guards = self.lock_some(|index| index == from || index == to);
-        let taken = guards[from].as_mut()?.lanes.remove(ticket)?;
-        let band = guards[to].as_mut().expect("both bands are locked");
-        Some(band.lanes.push(priority, self.stamp(), taken.item))
+        let mut guards = self.lock_some(|index| index == old || index == new);
+        let moved = guards[old].as_mut()?.lanes.remove(ticket(from))?;
+        let band = guards[new].as_mut().expect("both bands are locked");
+        Some(spot(band.lanes.push(priority, self.stamp(), moved.item)))
     }
 
     /// The lengths of all levels at one instant, level 1 first.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::bands::{Bands, Found, Place, Refusal};
+use super::bands::{Bands, Found, Refusal, Spot};
 use super::fault::Fault;
 use super::lanes;
 use super::settings::QueueBuilder;
@@ -18,7 +18,7 @@ use crate::Priority;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Ticket {
     queue: u64,
-    spot: lanes::Ticket<Place>,
+    spot: Spot,
 }
 
 impl Ticket {
@@ -77,8 +77,25 @@ impl<T> Popped<T> {
 /// ```
 pub struct Queue<T> {
     id: u64,
-    pub(super) bands: Bands<T>,
+    core: Core<T>,
     pub(super) waiters: Waiters,
+    pub(super) fault: Fault,
+}
+
+/// Items that age carry the time they came; others cost no byte for it.
+enum Core<T> {
+    Strict(Bands<T, ()>),
+    Aging(Bands<T, u64>),
+}
+
+/// The same call for both kinds of queue.
+macro_rules! on {
+    ($queue:expr, $bands:ident => $call:expr) => {
+        match &$queue.core {
+            Core::Strict($bands) => $call,
+            Core::Aging($bands) => $call,
+        }
+    };
 }
 
 /// Names queues inside this process, so that a ticket knows its own.
@@ -100,8 +117,12 @@ impl<T> Queue<T> {
         Self {
             // Relaxed: only has to be different each time.
             id: QUEUES.fetch_add(1, Relaxed),
-            bands: Bands::new(capacity, locks, aging),
+            core: match aging {
+                None => Core::Strict(Bands::new(capacity, locks, 0)),
+                Some(interval) => Core::Aging(Bands::new(capacity, locks, interval)),
+            },
             waiters: Waiters::new(),
+            fault: Fault::None,
         }
     }
 
@@ -112,12 +133,12 @@ impl<T> Queue<T> {
     /// The item with [`PushError::Full`] (not now) or [`PushError::Closed`] (never); the queue is unchanged.
     #[inline]
     pub fn push(&self, priority: Priority, item: T) -> Result<Ticket, Rejected<T>> {
-        if self.bands.fault.is(Fault::WakeFirst) {
+        if self.fault.is(Fault::WakeFirst) {
             self.waiters.wake(1);
         }
-        match self.bands.push(priority, item) {
+        match on!(self, bands => bands.push(priority, item)) {
             Ok(spot) => {
-                if !self.bands.fault.is(Fault::WakeFirst) {
+                if !self.fault.is(Fault::WakeFirst) {
                     self.waiters.wake(1);
                 }
                 Ok(self.ticket(spot))
@@ -152,9 +173,7 @@ impl<T> Queue<T> {
             return Err(Rejected { value: batch, reason });
         }
         let mut tickets = Vec::with_capacity(items);
-        match self
-            .bands
-            .push_batch(batch, |spot| tickets.push(Ticket { queue: self.id, spot }))
+        match on!(self, bands => bands.push_batch(batch, |spot| tickets.push(Ticket { queue: self.id, spot })))
         {
             Ok(()) => {
                 self.waiters.wake(items);
@@ -173,7 +192,7 @@ impl<T> Queue<T> {
     /// above the one the item is in.
     #[inline]
     pub fn try_pop(&self) -> Option<Popped<T>> {
-        match self.bands.pop() {
+        match on!(self, bands => bands.pop()) {
             Found::Item(taken) => Some(self.popped(taken)),
             Found::Empty | Found::Closed => None,
         }
@@ -189,7 +208,7 @@ impl<T> Queue<T> {
     pub fn pop_batch(&self, max: usize) -> Vec<Popped<T>> {
         // A greater batch grows as it is taken; a wrong `max` is not worth a great allocation.
         let mut batch = Vec::with_capacity(max.min(256));
-        self.bands.pop_batch(max, |taken| batch.push(self.popped(taken)));
+        on!(self, bands => bands.pop_batch(max, |taken| batch.push(self.popped(taken))));
         batch
     }
 
@@ -212,44 +231,46 @@ impl<T> Queue<T> {
             return Err(popped);
         }
         let Popped { item, ticket } = popped;
-        let spot = self.bands.put_back(lanes::Taken {
+        let taken = lanes::Taken {
             ticket: ticket.spot,
             item,
-        });
+        };
+        let spot = on!(self, bands => bands.put_back(taken));
         self.waiters.wake(1);
         Ok(self.ticket(spot))
     }
 
     /// Takes the item of a ticket, if it still waits. Constant time.
     pub fn remove(&self, ticket: Ticket) -> Option<Popped<T>> {
-        let taken = self.bands.remove(self.spot(ticket)?)?;
+        let taken = on!(self, bands => bands.remove(self.spot(ticket)?))?;
         Some(self.popped(taken))
     }
 
     /// Moves the item of a ticket to the back of a level (with aging: it begins to age anew). Returns its new ticket; the
     /// old one is stale. `None`, and no change, if the item does not wait any more. Constant time.
     pub fn relevel(&self, ticket: Ticket, priority: Priority) -> Option<Ticket> {
-        let spot = self.bands.relevel(self.spot(ticket)?, priority)?;
+        let spot = on!(self, bands => bands.relevel(self.spot(ticket)?, priority))?;
         Some(self.ticket(spot))
     }
 
     /// Whether the item of a ticket waits. True of one instant during the call.
     #[must_use]
     pub fn contains(&self, ticket: Ticket) -> bool {
-        self.spot(ticket).is_some_and(|spot| self.bands.contains(spot))
+        self.spot(ticket)
+            .is_some_and(|spot| on!(self, bands => bands.contains(spot)))
     }
 
     /// How many items wait in each level, level 1 first, all at one instant. Takes every lock once, for a few nanoseconds.
     /// With aging these are the base levels.
     #[must_use]
     pub fn counts(&self) -> [usize; Priority::LEVELS] {
-        self.bands.counts()
+        on!(self, bands => bands.counts())
     }
 
     /// How many items wait, at one instant.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bands.len()
+        on!(self, bands => bands.len())
     }
 
     /// Whether all levels are empty, at one instant.
@@ -261,23 +282,23 @@ impl<T> Queue<T> {
     /// How many items the queue may hold; `None` is without bound.
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
-        self.bands.capacity()
+        on!(self, bands => bands.capacity())
     }
 
     /// How many locks the levels share.
     #[must_use]
     pub fn locks(&self) -> usize {
-        self.bands.locks()
+        on!(self, bands => bands.locks())
     }
 
     /// Lets nothing in from now on, and tells all who wait. What is in can still be popped, moved and put back.
     /// Whether the queue was open.
     pub fn close(&self) -> bool {
-        if self.bands.fault.is(Fault::WakeThenClose) {
+        if self.fault.is(Fault::WakeThenClose) {
             self.waiters.wake(usize::MAX);
-            return self.bands.close();
+            return on!(self, bands => bands.close());
         }
-        let was_open = self.bands.close();
+        let was_open = on!(self, bands => bands.close());
         self.waiters.wake(usize::MAX);
         was_open
     }
@@ -285,28 +306,43 @@ impl<T> Queue<T> {
     /// Whether the queue was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.bands.is_closed()
+        on!(self, bands => bands.is_closed())
     }
 
     /// Tells a queue with aging the time: any monotonic time, counted from one origin for the whole queue. The latest
     /// time told is the one that counts; an earlier one changes nothing. Without aging this does nothing.
     pub fn tell(&self, now: Duration) {
-        self.bands.tell(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+        on!(self, bands => bands.tell(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)));
     }
 
     /// Gives back the memory that is kept for the next pushes. What waiting items used goes back by itself.
     pub fn shrink(&self) {
-        self.bands.shrink();
+        on!(self, bands => bands.shrink());
     }
 
     /// Panics unless every invariant holds.
     #[cfg(any(test, fuzzing))]
     pub fn check_invariants(&self) {
-        self.bands.check();
+        on!(self, bands => bands.check());
     }
 
     #[inline]
-    pub(super) fn popped(&self, taken: lanes::Taken<T, Place>) -> Popped<T> {
+    pub(super) fn find(&self) -> Found<T> {
+        on!(self, bands => bands.pop())
+    }
+
+    /// Makes one step of the protocol wrong, for the models that must fail.
+    #[cfg(all(test, loom))]
+    pub(super) fn break_with(&mut self, fault: Fault) {
+        self.fault = fault;
+        match &mut self.core {
+            Core::Strict(bands) => bands.fault = fault,
+            Core::Aging(bands) => bands.fault = fault,
+        }
+    }
+
+    #[inline]
+    pub(super) fn popped(&self, taken: lanes::Taken<T, u64>) -> Popped<T> {
         Popped {
             item: taken.item,
             ticket: self.ticket(taken.ticket),
@@ -314,11 +350,11 @@ impl<T> Queue<T> {
     }
 
     #[inline]
-    fn ticket(&self, spot: lanes::Ticket<Place>) -> Ticket {
+    fn ticket(&self, spot: Spot) -> Ticket {
         Ticket { queue: self.id, spot }
     }
 
-    fn spot(&self, ticket: Ticket) -> Option<lanes::Ticket<Place>> {
+    fn spot(&self, ticket: Ticket) -> Option<Spot> {
         (ticket.queue == self.id).then_some(ticket.spot)
     }
 

@@ -1,87 +1,56 @@
 //! One level: a ring of chunks for what came in order, and a tree for what was put back out of order.
 //!
-//! An appended item stands at a *number* that its lane never gives out twice. The number says chunk and slot, so a
-//! ticket is found without an index or a generation: a number whose slot is gone or taken finds nothing.
+//! An appended item stands at a *number* that its lane never gives out twice. The number says chunk and offset, and the
+//! chunk's mask says how many items are before it, so a ticket is found without an index or a generation: a number whose
+//! bit is gone finds nothing. An item costs its own bytes, those of its place, and a 64th of a chunk's header.
 
 use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::iter::Peekable;
 use std::ops::Bound;
 
-/// Slots in a chunk. A power of two, and at most the bits of [`Chunk::mask`].
-pub(super) const CHUNK: usize = 64;
+/// Numbers in a chunk: the bits of [`Chunk::mask`].
+pub(super) const CHUNK: usize = u64::BITS as usize;
 const SHIFT: u32 = CHUNK.trailing_zeros();
-/// The bits of a number that name the slot.
+/// The bits of a number that name the offset in its chunk.
 const LOW: u64 = CHUNK as u64 - 1;
-const DENSE: u64 = u64::MAX;
-const _: () = assert!(CHUNK.is_power_of_two() && CHUNK <= u64::BITS as usize);
 
 /// How many emptied chunks are kept for the next push instead of going back to the allocator.
 const SPARES: usize = 8;
 /// A directory with fewer dead chunks than this is not worth compacting.
 const MANY_DEAD: usize = 8;
-/// A chunk with at most this many slots is not worth thinning.
-const FEW: usize = 4;
+/// A chunk with room for at most this many items is not worth shrinking.
+const FEW: usize = 8;
 
-/// One place in a chunk. The place stays when the item has left, so that a search by place still works.
-pub(super) struct Slot<P, T> {
-    place: P,
-    item: Option<T>,
-}
-
+/// The items of one chunk in order, each with its place.
+type Items<P, T> = VecDeque<(P, T)>;
 /// Emptied chunks waiting to be filled again.
-pub(super) type Spares<P, T> = Vec<Vec<Slot<P, T>>>;
+pub(super) type Spares<P, T> = Vec<Items<P, T>>;
 
 struct Chunk<P, T> {
     /// The numbers in here are `base * CHUNK ..` that plus `CHUNK`.
     base: u64,
-    /// Which offsets have a slot. [`DENSE`] until the chunk is thinned: then slot and offset are the same.
+    /// The offsets that hold an item.
     mask: u64,
-    /// How many items were removed from the middle. Not kept for the first chunk, where nobody asks.
-    removed: usize,
+    items: Items<P, T>,
     /// Place of the first item that was ever in here.
     first: P,
-    /// Empty when everything was removed: a dead chunk.
-    slots: Vec<Slot<P, T>>,
+    /// Emptied from its middle, and only still in the directory.
+    dead: bool,
 }
 
 impl<P, T> Chunk<P, T> {
-    fn slot_of(&self, offset: usize) -> Option<usize> {
-        if self.mask == DENSE {
-            (offset < self.slots.len()).then_some(offset)
-        } else if self.mask >> offset & 1 == 1 {
-            Some((self.mask & ((1 << offset) - 1)).count_ones() as usize)
-        } else {
-            None
-        }
+    /// Where the item of this number is among `items`.
+    fn index_of(&self, number: u64) -> Option<usize> {
+        let bit = 1 << (number & LOW);
+        (self.mask & bit != 0).then(|| (self.mask & (bit - 1)).count_ones() as usize)
     }
 
-    fn offset_of(&self, slot: usize) -> usize {
-        if self.mask == DENSE {
-            return slot;
-        }
+    fn number_of(&self, index: usize) -> u64 {
         let mut mask = self.mask;
-        for _ in 0..slot {
+        for _ in 0..index {
             mask &= mask - 1;
         }
-        mask.trailing_zeros() as usize
-    }
-
-    fn number_of(&self, slot: usize) -> u64 {
-        (self.base << SHIFT) + self.offset_of(slot) as u64
-    }
-
-    /// Gives up the slots of removed items.
-    fn thin(&mut self) {
-        let mut mask = 0;
-        for (slot, held) in self.slots.iter().enumerate() {
-            if held.item.is_some() {
-                mask |= 1 << self.offset_of(slot);
-            }
-        }
-        self.mask = mask;
-        self.slots.retain(|slot| slot.item.is_some());
-        self.slots.shrink_to_fit();
-        self.removed = 0;
+        (self.base << SHIFT) + u64::from(mask.trailing_zeros())
     }
 }
 
@@ -89,15 +58,15 @@ impl<P, T> Chunk<P, T> {
 ///
 /// # Invariants
 ///
-/// * **N1** `live` is the number of items in the chunks;
-/// * **N2** if `live` is not zero, slot `head` of the first chunk holds an item, and no slot before it does;
-/// * **N3** places never fall from one slot to the next, and `last` is at least all of them;
+/// * **N1** `live` is the number of items in the chunks, and each chunk has as many bits in its mask as items;
+/// * **N2** if `live` is not zero, the first chunk holds an item;
+/// * **N3** places never fall from one item of the chunks to the next, and `last` is at least all of them;
 /// * **N4** bases rise; the numbers given out are below `next`, and only the chunk of `next` can still grow;
-/// * **N5** `dead` counts the chunks without slots, and is at most half of all or less than [`MANY_DEAD`];
-/// * **N6** a chunk that is neither the first nor growing holds an item in more than a quarter of its slots, or is
-///   dead, or has few slots.
-// The order of the fields is kept: a push changes `next` and `live`, a pop `live` and `head`. Side by side the compiler
-// loads both as one wide word right after one half of it was stored, which the processor cannot forward.
+/// * **N5** `dead` counts the dead chunks, and is at most half of all or less than [`MANY_DEAD`]; a chunk without items
+///   is dead, or the first, or can grow;
+/// * **N6** a chunk that is neither the first nor growing has room for less than four times its items, or for few.
+// The order of the fields is kept: a push changes `next` and `live`, a pop `live`. Side by side the compiler loads both as
+// one wide word right after one half of it was stored, which the processor cannot forward.
 #[repr(C)]
 pub(super) struct Lane<P, T> {
     last: Option<P>,
@@ -105,7 +74,6 @@ pub(super) struct Lane<P, T> {
     chunks: VecDeque<Chunk<P, T>>,
     live: usize,
     aside: BTreeMap<(P, u64), T>,
-    head: usize,
     dead: usize,
 }
 
@@ -113,13 +81,12 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     /// An empty lane whose numbers start at `start` or the next beginning of a chunk.
     pub(super) fn new(start: u64) -> Self {
         Self {
-            chunks: VecDeque::new(),
-            head: 0,
-            live: 0,
-            next: start.next_multiple_of(CHUNK as u64),
             last: None,
-            dead: 0,
+            next: start.next_multiple_of(CHUNK as u64),
+            chunks: VecDeque::new(),
+            live: 0,
             aside: BTreeMap::new(),
+            dead: 0,
         }
     }
 
@@ -127,6 +94,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         self.live + self.aside.len()
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.live == 0 && self.aside.is_empty()
     }
@@ -134,6 +102,12 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     /// The number after all that were given out.
     pub(super) fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Whether the next number falls into the chunk of this base, which has begun.
+    #[inline]
+    fn grows(&self, base: u64) -> bool {
+        self.next & LOW != 0 && base == self.next >> SHIFT
     }
 
     /// Adds an item behind all of a smaller or equal place. Returns its number.
@@ -151,9 +125,14 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     #[inline(never)]
     fn push_out_of_order(&mut self, place: P, item: T, spares: &mut Spares<P, T>) -> u64 {
         if 0 < self.live {
-            return self.insert(place, item);
+            return self.insert(place, item, spares);
         }
-        self.restart(spares);
+        // An empty ring forgets its chunks, so that a lower place may be appended (N3).
+        for chunk in self.chunks.drain(..) {
+            keep(chunk.items, spares);
+        }
+        self.dead = 0;
+        self.next = self.next.next_multiple_of(CHUNK as u64);
         self.append(place, item, spares)
     }
 
@@ -164,75 +143,42 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         let number = self.next;
         self.next += 1;
         self.live += 1;
-        let slot = Slot {
-            place,
-            item: Some(item),
-        };
         match self.chunks.back_mut() {
             Some(chunk) if chunk.base == number >> SHIFT => {
                 chunk.mask |= 1 << (number & LOW);
-                chunk.slots.push(slot);
+                chunk.items.push_back((place, item));
             }
-            _ => self.open(number, slot, spares),
+            _ => self.open(number, place, item, spares),
         }
         number
     }
 
     #[cold]
     #[inline(never)]
-    fn open(&mut self, number: u64, slot: Slot<P, T>, spares: &mut Spares<P, T>) {
-        let first = slot.place;
-        let mut slots = match spares.pop() {
-            Some(slots) => slots,
+    fn open(&mut self, number: u64, place: P, item: T, spares: &mut Spares<P, T>) {
+        self.settle_back(spares);
+        let mut items = match spares.pop() {
+            Some(items) => items,
             // A lane that holds little stays little; a lane that filled a chunk will fill the next.
-            None if self.chunks.is_empty() => Vec::new(),
-            None => Vec::with_capacity(CHUNK),
+            None if self.chunks.is_empty() => VecDeque::new(),
+            None => VecDeque::with_capacity(CHUNK),
         };
-        slots.push(slot);
-        if let Some(full) = self
-            .chunks
-            .len()
-            .checked_sub(1)
-            .filter(|&index| 0 < index && !self.chunks[index].slots.is_empty())
-        {
-            self.settle(full, spares);
-        }
+        items.push_back((place, item));
         self.chunks.push_back(Chunk {
             base: number >> SHIFT,
-            mask: if number & LOW == 0 {
-                DENSE
-            } else {
-                1 << (number & LOW)
-            },
-            removed: 0,
-            first,
-            slots,
+            mask: 1 << (number & LOW),
+            items,
+            first: place,
+            dead: false,
         });
-        if self.chunks.len() == 1 {
-            self.head = 0;
-        }
     }
 
-    /// Forgets the slots of an empty ring, so that a lower place may be appended (N3).
-    fn restart(&mut self, spares: &mut Spares<P, T>) {
-        debug_assert_eq!(self.live, 0, "only an empty ring restarts");
-        for chunk in self.chunks.drain(..) {
-            keep(chunk.slots, spares);
-        }
-        self.head = 0;
-        self.dead = 0;
-        self.next = self.next.next_multiple_of(CHUNK as u64);
-    }
-
-    /// Adds an item between the others. Returns its number, for which the ring will have no slot.
-    fn insert(&mut self, place: P, item: T) -> u64 {
+    /// Adds an item between the others. Returns its number, for which the chunks will have no item.
+    fn insert(&mut self, place: P, item: T, spares: &mut Spares<P, T>) -> u64 {
         let number = self.next;
         self.next += 1;
-        if let Some(chunk) = self.chunks.back_mut()
-            && chunk.base == number >> SHIFT
-            && chunk.mask == DENSE
-        {
-            chunk.mask = (1 << (number & LOW)) - 1;
+        if self.next & LOW == 0 {
+            self.settle_back(spares);
         }
         self.put_back(place, number, item);
         number
@@ -246,12 +192,9 @@ impl<P: Copy + Ord, T> Lane<P, T> {
 
     #[inline]
     fn ring_first(&self) -> Option<(P, u64, &T)> {
-        if self.live == 0 {
-            return None;
-        }
         let chunk = self.chunks.front()?;
-        let slot = &chunk.slots[self.head];
-        Some((slot.place, chunk.number_of(self.head), slot.item.as_ref()?))
+        let (place, item) = chunk.items.front()?;
+        Some((*place, chunk.number_of(0), item))
     }
 
     /// The item that comes first.
@@ -289,23 +232,13 @@ impl<P: Copy + Ord, T> Lane<P, T> {
 
     #[inline(always)]
     fn pop_ring(&mut self, spares: &mut Spares<P, T>) -> Option<(P, u64, T)> {
-        if self.live == 0 {
-            return None;
-        }
         let chunk = self.chunks.front_mut()?;
-        let number = chunk.number_of(self.head);
-        let slot = &mut chunk.slots[self.head];
-        let place = slot.place;
-        let item = slot.item.take()?;
+        let (place, item) = chunk.items.pop_front()?;
+        let number = (chunk.base << SHIFT) + u64::from(chunk.mask.trailing_zeros());
+        chunk.mask &= chunk.mask - 1; // N1
         self.live -= 1;
-        self.head += 1;
-        // The next slot is nearly always the next item (N2); or there is none yet, and the next push will bring it.
-        let settled = match chunk.slots.get(self.head) {
-            Some(slot) => slot.item.is_some(),
-            None => self.next & LOW != 0 && chunk.base == self.next >> SHIFT,
-        };
-        if !settled {
-            self.advance(spares);
+        if chunk.mask == 0 {
+            self.advance(spares); // N2
         }
         Some((place, number, item))
     }
@@ -330,50 +263,43 @@ impl<P: Copy + Ord, T> Lane<P, T> {
             let Some(chunk) = self.chunks.front_mut() else {
                 break;
             };
-            let first = if chunk.mask == DENSE {
-                Some(chunk.base << SHIFT)
-            } else {
-                None
-            };
-            let before = left;
-            while 0 < left && self.head < chunk.slots.len() {
-                if let Some(item) = chunk.slots[self.head].item.take() {
-                    let number = match first {
-                        Some(first) => first + self.head as u64,
-                        None => chunk.number_of(self.head),
-                    };
-                    each(chunk.slots[self.head].place, number, item);
-                    left -= 1;
-                }
-                self.head += 1;
+            let run = left.min(chunk.items.len());
+            for (place, item) in chunk.items.drain(..run) {
+                each(
+                    place,
+                    (chunk.base << SHIFT) + u64::from(chunk.mask.trailing_zeros()),
+                    item,
+                );
+                chunk.mask &= chunk.mask - 1; // N1
             }
-            self.live -= before - left;
-            self.advance(spares);
+            self.live -= run;
+            left -= run;
+            if chunk.mask == 0 {
+                self.advance(spares); // N2
+            }
         }
         max - left
     }
 
-    /// Moves `head` to the next item and lets go of the chunks it passes.
-    #[inline(never)]
+    /// Lets go of the first chunks that hold nothing and cannot grow.
+    #[inline]
     fn advance(&mut self, spares: &mut Spares<P, T>) {
-        while let Some(chunk) = self.chunks.front() {
-            let ahead = chunk.slots.get(self.head..).unwrap_or_default();
-            if let Some(skip) = ahead.iter().position(|slot| slot.item.is_some()) {
-                self.head += skip;
-                break;
-            }
-            if self.next & LOW != 0 && chunk.base == self.next >> SHIFT {
-                // This chunk can still grow; the next item will come to its end.
-                self.head = chunk.slots.len();
-                break;
-            }
-            if chunk.slots.is_empty() {
-                self.dead -= 1;
-            }
-            if let Some(chunk) = self.chunks.pop_front() {
-                keep(chunk.slots, spares);
-            }
-            self.head = 0;
+        let grows = self.chunks.front().is_some_and(|chunk| self.grows(chunk.base));
+        if !grows {
+            self.pass(spares);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pass(&mut self, spares: &mut Spares<P, T>) {
+        while let Some(chunk) = self.chunks.front()
+            && chunk.mask == 0
+            && !self.grows(chunk.base)
+            && let Some(chunk) = self.chunks.pop_front()
+        {
+            self.dead -= usize::from(chunk.dead);
+            keep(chunk.items, spares);
         }
         if self.chunks.capacity() > CHUNK && self.chunks.len() * 8 < self.chunks.capacity() {
             self.chunks.shrink_to(self.chunks.capacity() / 2);
@@ -394,65 +320,67 @@ impl<P: Copy + Ord, T> Lane<P, T> {
 
     fn find(&self, number: u64) -> Option<(usize, usize)> {
         let chunk = self.chunk_of(number >> SHIFT)?;
-        let offset = usize::try_from(number & LOW).ok()?;
-        let slot = self.chunks[chunk].slot_of(offset)?;
-        self.chunks[chunk].slots[slot].item.as_ref()?;
-        Some((chunk, slot))
+        Some((chunk, self.chunks[chunk].index_of(number)?))
     }
 
     /// The item with this place and number, if it is still here.
     pub(super) fn get(&self, place: P, number: u64) -> Option<&T> {
         match self.find(number) {
-            Some((chunk, slot)) => self.chunks[chunk].slots[slot].item.as_ref(),
+            Some((chunk, index)) => self.chunks[chunk].items.get(index).map(|(_, item)| item),
             None => self.aside.get(&(place, number)),
         }
     }
 
-    /// Takes the item with this place and number, if it is still here.
+    /// Takes the item with this place and number, if it is still here. Moves at most half of the items of its chunk.
     pub(super) fn remove(&mut self, place: P, number: u64, spares: &mut Spares<P, T>) -> Option<T> {
-        let Some((index, slot)) = self.find(number) else {
+        let Some((at, index)) = self.find(number) else {
             return self.aside.remove(&(place, number));
         };
-        let chunk = &mut self.chunks[index];
-        let item = chunk.slots[slot].item.take()?;
+        let chunk = &mut self.chunks[at];
+        let (_, item) = chunk.items.remove(index)?;
+        chunk.mask &= !(1 << (number & LOW)); // N1
         self.live -= 1;
-        if index == 0 {
-            if slot == self.head {
-                self.advance(spares);
+        if at == 0 {
+            if chunk.mask == 0 {
+                self.advance(spares); // N2
             }
-            return Some(item);
-        }
-        chunk.removed += 1;
-        let growing = self.next & LOW != 0 && chunk.base == self.next >> SHIFT;
-        if !growing {
-            self.settle(index, spares);
+        } else {
+            let base = chunk.base;
+            if !self.grows(base) {
+                self.settle(at, spares);
+            }
         }
         Some(item)
     }
 
-    /// Gives back the slots of a chunk, neither first nor growing, from which most was removed (N6).
-    fn settle(&mut self, index: usize, spares: &mut Spares<P, T>) {
-        let chunk = &mut self.chunks[index];
-        let left = chunk.slots.len() - chunk.removed;
-        if left == 0 {
-            keep(std::mem::take(&mut chunk.slots), spares);
-            chunk.mask = DENSE; // No slot, so no offset has one.
-            self.dead += 1;
-            self.bury();
-        } else if FEW < chunk.slots.len() && left * 4 <= chunk.slots.len() {
-            chunk.thin();
+    /// Settles the last chunk, which has stopped growing.
+    fn settle_back(&mut self, spares: &mut Spares<P, T>) {
+        match self.chunks.len() {
+            0 => {}
+            1 => self.pass(spares),
+            chunks => self.settle(chunks - 1, spares),
+        }
+    }
+
+    /// Gives back the room of a chunk, neither first nor growing, from which most was removed (N5, N6).
+    fn settle(&mut self, at: usize, spares: &mut Spares<P, T>) {
+        let chunk = &mut self.chunks[at];
+        if chunk.items.is_empty() {
+            if !std::mem::replace(&mut chunk.dead, true) {
+                keep(std::mem::take(&mut chunk.items), spares);
+                self.dead += 1;
+                self.bury();
+            }
+        } else if FEW < chunk.items.capacity() && chunk.items.len() * 4 <= chunk.items.capacity() {
+            chunk.items.shrink_to_fit();
         }
     }
 
     /// Drops dead chunks from the directory once they are most of it (N5): constant per removal, amortised.
     fn bury(&mut self) {
         if self.dead >= MANY_DEAD && self.dead * 2 > self.chunks.len() {
-            let mut index = 0;
-            self.chunks.retain(|chunk| {
-                index += 1;
-                index == 1 || !chunk.slots.is_empty()
-            });
-            self.dead = usize::from(self.chunks.front().is_some_and(|chunk| chunk.slots.is_empty()));
+            self.chunks.retain(|chunk| !chunk.dead);
+            self.dead = 0;
             self.chunks.shrink_to(self.chunks.len() * 2);
         }
     }
@@ -463,7 +391,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
             ring: RingIter {
                 lane: self,
                 chunk: 0,
-                slot: self.head,
+                index: 0,
             }
             .peekable(),
             aside: self.aside.range(..).peekable(),
@@ -474,18 +402,15 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     pub(super) fn iter_after(&self, place: P) -> LaneIter<'_, P, T> {
         let after = self.chunks.partition_point(|chunk| chunk.first <= place);
         let chunk = after.saturating_sub(1);
-        let mut slot = self
+        let index = self
             .chunks
             .get(chunk)
-            .map_or(0, |chunk| chunk.slots.partition_point(|slot| slot.place <= place));
-        if chunk == 0 {
-            slot = slot.max(self.head);
-        }
+            .map_or(0, |chunk| chunk.items.partition_point(|item| item.0 <= place));
         LaneIter {
             ring: RingIter {
                 lane: self,
                 chunk,
-                slot,
+                index,
             }
             .peekable(),
             aside: self
@@ -502,33 +427,37 @@ impl<P: Copy + Ord, T> Lane<P, T> {
 
     #[cfg(any(test, fuzzing))]
     pub(super) fn check(&self) {
-        let items = |chunk: &Chunk<P, T>| chunk.slots.iter().filter(|slot| slot.item.is_some()).count();
-        let live: usize = self.chunks.iter().map(items).sum();
-        assert_eq!(self.live, live, "N1 broken");
-        if let Some(front) = self.chunks.front() {
-            if 0 < self.live {
-                assert!(
-                    front.slots[self.head].item.is_some(),
-                    "N2 broken: the head is empty"
-                );
-            }
-            let passed = &front.slots[..self.head.min(front.slots.len())];
+        assert_eq!(
+            self.live,
+            self.chunks.iter().map(|chunk| chunk.items.len()).sum::<usize>(),
+            "N1 broken"
+        );
+        for (at, chunk) in self.chunks.iter().enumerate() {
+            assert_eq!(
+                chunk.mask.count_ones() as usize,
+                chunk.items.len(),
+                "N1 broken at chunk {at}"
+            );
+            let free = at == 0 || self.grows(chunk.base);
             assert!(
-                passed.iter().all(|slot| slot.item.is_none()),
-                "N2 broken: passed an item"
+                free || chunk.dead == chunk.items.is_empty(),
+                "N5 broken at chunk {at}"
+            );
+            let room = chunk.items.capacity();
+            assert!(
+                free || room <= FEW || room < 4 * chunk.items.len(),
+                "N6 broken at chunk {at}"
             );
         }
-        let places: Vec<P> = self
-            .chunks
-            .iter()
-            .flat_map(|chunk| &chunk.slots)
-            .map(|slot| slot.place)
-            .collect();
-        assert!(places.is_sorted(), "N3 broken: places fall");
-        assert!(
-            places.last().copied() <= self.last || places.is_empty(),
-            "N3 broken: last"
-        );
+        assert!(self.live == 0 || self.ring_first().is_some(), "N2 broken");
+        let places = || {
+            self.chunks
+                .iter()
+                .flat_map(|chunk| &chunk.items)
+                .map(|item| item.0)
+        };
+        assert!(places().is_sorted(), "N3 broken: places fall");
+        assert!(places().last() <= self.last, "N3 broken: last");
         assert!(
             self.chunks
                 .iter()
@@ -541,33 +470,27 @@ impl<P: Copy + Ord, T> Lane<P, T> {
             self.chunks.iter().all(|chunk| chunk.base < end),
             "N4 broken: beyond next"
         );
-        let dead = self.chunks.iter().filter(|chunk| chunk.slots.is_empty()).count();
+        let dead = self.chunks.iter().filter(|chunk| chunk.dead).count();
         assert_eq!(self.dead, dead, "N5 broken: count");
         assert!(
             dead < MANY_DEAD || dead * 2 <= self.chunks.len(),
             "N5 broken: too many"
         );
-        for (index, chunk) in self.chunks.iter().enumerate() {
-            let growing = self.next & LOW != 0 && chunk.base == self.next >> SHIFT;
-            if 0 < index && !growing && FEW < chunk.slots.len() {
-                assert!(chunk.slots.len() < items(chunk) * 4, "N6 broken at chunk {index}");
-            }
-        }
     }
 }
 
-/// Keeps an emptied chunk for the next push, or lets it go when there are enough.
-fn keep<P, T>(mut slots: Vec<Slot<P, T>>, spares: &mut Spares<P, T>) {
-    if slots.capacity() == CHUNK && spares.len() < SPARES {
-        slots.clear();
-        spares.push(slots);
+/// Keeps the room of an emptied chunk for the next push, or lets it go when there is enough.
+fn keep<P, T>(mut items: Items<P, T>, spares: &mut Spares<P, T>) {
+    if CHUNK <= items.capacity() && spares.len() < SPARES {
+        items.clear();
+        spares.push(items);
     }
 }
 
 struct RingIter<'a, P, T> {
     lane: &'a Lane<P, T>,
     chunk: usize,
-    slot: usize,
+    index: usize,
 }
 
 impl<'a, P: Copy, T> Iterator for RingIter<'a, P, T> {
@@ -576,15 +499,12 @@ impl<'a, P: Copy, T> Iterator for RingIter<'a, P, T> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let chunk = self.lane.chunks.get(self.chunk)?;
-            if let Some(slot) = chunk.slots.get(self.slot) {
-                self.slot += 1;
-                if let Some(item) = &slot.item {
-                    return Some((slot.place, chunk.number_of(self.slot - 1), item));
-                }
-            } else {
-                self.chunk += 1;
-                self.slot = 0;
+            if let Some((place, item)) = chunk.items.get(self.index) {
+                self.index += 1;
+                return Some((*place, chunk.number_of(self.index - 1), item));
             }
+            self.chunk += 1;
+            self.index = 0;
         }
     }
 }

@@ -33,6 +33,15 @@ impl<P> Ticket<P> {
         self.word & ((1 << NUMBER_BITS) - 1)
     }
 
+    /// The same spot in lanes that know another kind of place.
+    #[inline]
+    pub(super) fn with_place<Q>(&self, place: Q) -> Ticket<Q> {
+        Ticket {
+            place,
+            word: self.word,
+        }
+    }
+
     /// The level the item was pushed to.
     #[must_use]
     pub fn priority(&self) -> Priority {

@@ -18,7 +18,7 @@ const LOW: Priority = Priority::MIN;
 
 fn queue(locks: usize, capacity: Option<usize>, fault: Fault) -> Arc<Queue<u8>> {
     let mut queue = Queue::with(capacity, locks, None);
-    queue.bands.fault = fault;
+    queue.break_with(fault);
     Arc::new(queue)
 }
 

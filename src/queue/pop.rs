@@ -32,7 +32,7 @@ impl<'a, T> Pop<'a, T> {
 
     /// What a pop answers now; `None` is *wait*.
     fn look(&self) -> Option<Result<Popped<T>, Closed>> {
-        match self.queue.bands.pop() {
+        match self.queue.find() {
             Found::Item(taken) => Some(Ok(self.queue.popped(taken))),
             Found::Closed => Some(Err(Closed)),
             Found::Empty => None,
@@ -43,7 +43,7 @@ impl<'a, T> Pop<'a, T> {
     fn leave(&mut self, keep: Fault) {
         if let Some(number) = self.number.take()
             && !self.queue.waiters.leave(number)
-            && !self.queue.bands.fault.is(keep)
+            && !self.queue.fault.is(keep)
         {
             self.queue.waiters.wake(1);
         }
@@ -62,7 +62,7 @@ impl<T> Future for Pop<'_, T> {
         // First into the line (again, if woken), then look: see `wait` for why this order loses nothing.
         let this = &mut *self;
         this.queue.waiters.enter(&mut this.number, context.waker());
-        if this.queue.bands.fault.is(Fault::LookThenEnter) {
+        if this.queue.fault.is(Fault::LookThenEnter) {
             return Poll::Pending;
         }
         let Some(answer) = this.look() else {
