@@ -14,11 +14,13 @@
 //! | `limits` | a book shared between threads |
 //! | `lines` | who waits at which limit |
 //! | `permits` | what the shared limits hand out: permits over several limits, prepared requests, waits |
-//! | `semaphore` | the counting core: one cap without a name |
+//! | `semaphore` | one cap without a name, and its permits |
+//! | `core` | how it counts: the word, the line, the protocol |
 //! | `waiters`, `wake` | a line of waiters; waking after the lock |
 
 mod book;
 mod by_name;
+mod core;
 mod decay;
 mod demand;
 mod faults;
