@@ -1,5 +1,7 @@
 //! The reference's slot vectors, by their numbers in its checklist (23 to 30), asked of the by-name calls.
 
+#![expect(clippy::unwrap_used, reason = "a test says so when it fails")]
+
 use std::time::Duration;
 
 use tenfold::limit::{

@@ -117,14 +117,14 @@ fn three_limits(threads: usize) -> Side {
     }
     let prepared = limits.prepare(&request, NOW).expect("three limits");
     each(threads, move || {
-        drop(prepared.try_acquire(NOW).expect("64 slots"))
+        drop(prepared.try_acquire(NOW).expect("64 slots"));
     })
 }
 
 fn three_semaphores(threads: usize) -> Side {
     let semaphores = [(); 3].map(|()| tokio::sync::Semaphore::new(SLOTS as usize));
     each(threads, move || {
-        let permits = semaphores.each_ref().map(|semaphore| semaphore.try_acquire());
+        let permits = semaphores.each_ref().map(tokio::sync::Semaphore::try_acquire);
         assert!(permits.iter().all(Result::is_ok), "64 slots");
     })
 }

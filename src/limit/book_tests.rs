@@ -462,3 +462,33 @@ fn a_demand_of_another_book_finds_nothing_here() {
     poor.forget(&demand, T0);
     poor.check_invariants();
 }
+
+#[test]
+fn l8_a_made_rate_with_a_holder_is_kept_though_it_has_drained() {
+    let mut book = book([LimitSpec::new("ip:*", 2).decay(1.0)]);
+    let demand = book.resolve([("ip:a", 1)], T0).unwrap();
+    let grant = book.take(&demand, run(1), T0).unwrap();
+    book.forget(&demand, T0 + secs(9));
+    let made = key(&book, "ip:a");
+    assert_eq!(book.held(made, T0 + secs(9)), 0);
+    assert_eq!(book.holders(made).count(), 1);
+    book.release(grant, T0 + secs(9)).unwrap();
+    assert!(book.find("ip:a").is_none());
+    book.check_invariants();
+}
+
+#[test]
+fn l5_a_limit_may_begin_and_cease_to_decay_with_slots_in_use() {
+    let mut book = book([LimitSpec::new("x", 10)]);
+    let x = key(&book, "x");
+    let demand = book.resolve([("x", 2)], T0).unwrap();
+    book.take(&demand, run(1), T0).unwrap();
+    book.increment(["x"], 3, Mode::Concurrency, T0).unwrap();
+    book.set_decay(x, 1.0, T0).unwrap();
+    book.check_invariants();
+    assert_eq!(book.held(x, T0), 5, "what is held is where it begins");
+    assert_eq!(book.held(x, T0 + secs(4)), 1);
+    book.set_decay(x, 0.0, T0 + secs(4)).unwrap();
+    assert_eq!(book.held(x, T0 + secs(4)), 2, "its holders are the truth again");
+    book.check_invariants();
+}

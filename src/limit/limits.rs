@@ -304,6 +304,7 @@ impl Limits {
 
     /// Lets in who fits by `now` and ends the leases that have lapsed. Returns those, and when to call again: the earliest
     /// moment at which time alone changes something.
+    #[must_use = "it says when to call again"]
     pub fn advance(&self, now: Duration) -> (Vec<Lapsed>, Option<Duration>) {
         let lapsed = self.0.change(|state| {
             let (open, lapsed) = state.pass_to(now);
@@ -378,7 +379,11 @@ impl Limits {
         })
     }
 
-    /// Ends a lease. Returns whether it was there; if not, nothing happens.
+    /// Ends a lease. Answers whether it was there; if not, nothing happens.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "a lease that is gone already is as good"
+    )]
     pub fn release_lease(&self, id: LeaseId, now: Duration) -> bool {
         self.0.change_at(now, |state, now| {
             let released = state.book.release_lease(id, now);

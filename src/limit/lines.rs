@@ -173,19 +173,16 @@ impl State {
                 limits.pop();
                 continue;
             }
-            match self.stop(&demand, turn) {
-                Some(stop) => {
-                    self.step_out(turn, limit);
-                    self.stand(turn, stop);
-                    moves += 1;
-                }
-                None => {
-                    self.step_out(turn, limit);
-                    let answer = self.book.take(&demand, holder, self.latest);
-                    let waiter = self.waiters.get_mut(&turn).expect("just seen");
-                    waiter.answer = Some(answer.map_err(LimitsError::from));
-                    wakes.push(waiter.waker.take());
-                }
+            let stop = self.stop(&demand, turn);
+            self.step_out(turn, limit);
+            if let Some(stop) = stop {
+                self.stand(turn, stop);
+                moves += 1;
+            } else {
+                let answer = self.book.take(&demand, holder, self.latest);
+                let waiter = self.waiters.get_mut(&turn).expect("just seen");
+                waiter.answer = Some(answer.map_err(LimitsError::from));
+                wakes.push(waiter.waker.take());
             }
         }
     }

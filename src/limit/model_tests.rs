@@ -179,10 +179,9 @@ proptest! {
             }
             book.check_invariants();
             for (limit, paper) in paper.iter().enumerate() {
-                match book.find(NAMES[limit]) {
-                    Some(key) => prop_assert_eq!(book.held(key, T0), paper.used()),
-                    None => prop_assert_eq!((limit, paper.used()), (2, 0), "L8: forgotten when unused"),
-                }
+                let held = book.find(NAMES[limit]).map(|key| book.held(key, T0));
+                prop_assert_eq!(held.unwrap_or_default(), paper.used());
+                prop_assert!(held.is_some() || limit == 2, "L8: only what a template made is forgotten");
             }
         }
         let state = book.export(T0);
@@ -560,7 +559,7 @@ fn l3_threads_that_wait_for_limits_in_any_order_all_end() {
             let (limits, inside) = (&limits, &inside);
             scope.spawn(move || {
                 for n in 0..500 {
-                    let used = &order[..1 + n % 3];
+                    let used = &order[..=n % 3];
                     let request = used
                         .iter()
                         .fold(Request::new(), |request, &at| request.slot(["a", "b", "c"][at]));

@@ -145,6 +145,7 @@ impl Waiting {
     ///
     /// Time that lets somebody in by decay has to be told by somebody else, through [`Limits::advance`].
     #[cfg(not(loom))]
+    #[must_use = "the slots are given back when the permit is dropped"]
     pub fn wait(mut self, timeout: Option<Duration>) -> Option<Result<OwnedMultiPermit, LimitsError>> {
         let (signal, waker) = super::wake::Signal::new();
         if let Poll::Ready(answer) = self.look(&waker) {
