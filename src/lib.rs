@@ -68,6 +68,7 @@ pub mod queue;
 pub mod runtime;
 pub mod schedule;
 pub(crate) mod sync;
+pub mod timeline;
 
 pub use engine::{
     Claim, Claims, Document, Empty, Ended, Engine, EngineBuilder, Error, Outcome, Page, QueueStatus, Scope,

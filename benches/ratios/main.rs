@@ -21,11 +21,12 @@ mod engine;
 mod frame;
 mod limit;
 mod queue;
+mod schedule;
 #[path = "../workload/mod.rs"]
 mod workload;
 
 /// Every group, in the order of printing.
-const GROUPS: &[fn(&mut frame::Bench)] = &[queue::lines, limit::lines, engine::lines];
+const GROUPS: &[fn(&mut frame::Bench)] = &[queue::lines, limit::lines, schedule::lines, engine::lines];
 
 fn main() -> std::process::ExitCode {
     let mut bench = match frame::Bench::from_args(std::env::args().skip(1)) {

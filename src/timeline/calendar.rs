@@ -1,0 +1,243 @@
+//! Records by time: fine buckets near the base, coarser ones further away.
+//!
+//! A record's key is compared with the *base*, the first key that is not yet due. The highest byte in which they
+//! differ is the record's level, and the key's byte there is its bucket: 256 buckets on each of 8 levels, a
+//! microsecond wide on level 0 and 9 years on level 6. When the base moves into a bucket, what it holds moves to
+//! finer ones; so a record moves at most once per level, and mostly two or three times.
+//!
+//! # Invariants
+//!
+//! * **C1** every key is at or after the base;
+//! * **C2** a key lies on the level and in the bucket that the base gives it, so keys on one level are all before
+//!   those on the next, and in one bucket before those in the next;
+//! * **C3** records with equal keys are in one bucket, in the order of their insertion;
+//! * **C4** bit `n` of a level's map is set exactly when its bucket `n` holds records.
+
+use super::slots::push_lean;
+
+/// A due time and the slot of its item. 12 bytes: the halves of the key keep the alignment at 4.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    high: u32,
+    low: u32,
+    pub(super) slot: u32,
+}
+
+impl Record {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the key")]
+    pub(super) const fn new(key: u64, slot: u32) -> Self {
+        Self {
+            high: (key >> 32) as u32,
+            low: key as u32,
+            slot,
+        }
+    }
+
+    pub(super) const fn key(self) -> u64 {
+        (self.high as u64) << 32 | self.low as u64
+    }
+}
+
+/// The buckets of one level.
+#[derive(Clone, Debug)]
+struct Level {
+    buckets: Box<[Vec<Record>; 256]>,
+    map: [u64; 4],
+}
+
+/// Records that are not yet due. See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Calendar {
+    base: u64,
+    levels: [Option<Level>; 8],
+    len: usize,
+}
+
+impl Level {
+    fn new() -> Self {
+        Self {
+            buckets: Box::new([const { Vec::new() }; 256]),
+            map: [0; 4],
+        }
+    }
+
+    fn push(&mut self, bucket: usize, record: Record) {
+        self.map[bucket / 64] |= 1 << (bucket % 64); // C4
+        push_lean(&mut self.buckets[bucket], record);
+    }
+
+    fn take(&mut self, bucket: usize) -> Vec<Record> {
+        self.map[bucket / 64] &= !(1 << (bucket % 64)); // C4
+        std::mem::take(&mut self.buckets[bucket])
+    }
+
+    fn first(&self) -> Option<usize> {
+        let word = self.map.iter().position(|&word| word != 0)?;
+        Some(word * 64 + self.map[word].trailing_zeros() as usize)
+    }
+}
+
+const fn level_of(difference: u64) -> usize {
+    if difference == 0 {
+        0
+    } else {
+        (63 - difference.leading_zeros() as usize) / 8
+    }
+}
+
+const fn bucket_of(key: u64, level: usize) -> usize {
+    (key >> (8 * level)) as usize & 255
+}
+
+impl Calendar {
+    pub(super) const fn new(base: u64) -> Self {
+        Self {
+            base,
+            levels: [const { None }; 8],
+            len: 0,
+        }
+    }
+
+    /// The first key that is not yet due.
+    pub(super) const fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Records held, dead ones too.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a record whose key is not before the base.
+    pub(super) fn push(&mut self, record: Record) {
+        debug_assert!(record.key() >= self.base, "C1");
+        self.len += 1;
+        let level = level_of(record.key() ^ self.base);
+        self.levels[level]
+            .get_or_insert_with(Level::new)
+            .push(bucket_of(record.key(), level), record); // C2
+    }
+
+    /// Moves the base just beyond `end` and hands out the buckets that are due, in order; the records inside one
+    /// are in order of insertion.
+    pub(super) fn advance(&mut self, end: u64, mut due: impl FnMut(Vec<Record>)) {
+        if end < self.base {
+            return;
+        }
+        let base = end.saturating_add(1);
+        // At the end of time everything is due.
+        let top = if end == u64::MAX {
+            8
+        } else {
+            level_of(self.base ^ base)
+        };
+        for level in &mut self.levels[..top] {
+            let Some(level) = level else { continue };
+            while let Some(bucket) = level.first() {
+                let records = level.take(bucket);
+                self.len -= records.len();
+                due(records);
+            }
+        }
+        self.base = base;
+        let Some(level) = self.levels.get_mut(top).and_then(Option::as_mut) else {
+            return;
+        };
+        let edge = bucket_of(base, top);
+        while let Some(bucket) = level.first().filter(|&bucket| bucket < edge) {
+            let records = level.take(bucket);
+            self.len -= records.len();
+            due(records);
+        }
+        if top == 0 || level.first() != Some(edge) {
+            return;
+        }
+        // The bucket that the base now lies in: what is due goes out, the rest to finer buckets.
+        let records = level.take(edge);
+        self.len -= records.len();
+        let mut early = Vec::new();
+        for record in records {
+            if record.key() < base {
+                early.push(record);
+            } else {
+                self.push(record);
+            }
+        }
+        if !early.is_empty() {
+            due(early);
+        }
+    }
+
+    /// The records that come first, all in one bucket and in order of insertion. Empty: there are none.
+    pub(super) fn first(&self) -> &[Record] {
+        let mut levels = self.levels.iter().flatten();
+        levels
+            .find_map(|level| level.first().map(|bucket| &level.buckets[bucket][..]))
+            .unwrap_or_default()
+    }
+
+    /// Keeps the records that `keep` says, in their order.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(Record) -> bool) {
+        self.len = 0;
+        for level in self.levels.iter_mut().flatten() {
+            for (bucket, records) in level.buckets.iter_mut().enumerate() {
+                if records.is_empty() {
+                    continue;
+                }
+                records.retain(|&record| keep(record));
+                records.shrink_to(records.len() + records.len() / 4);
+                self.len += records.len();
+                if records.is_empty() {
+                    level.map[bucket / 64] &= !(1 << (bucket % 64)); // C4
+                }
+            }
+        }
+    }
+
+    /// Takes all records out, equal keys in their order.
+    pub(super) fn drain(&mut self) -> Vec<Record> {
+        let mut all = Vec::with_capacity(self.len);
+        for level in self.levels.iter_mut().flatten() {
+            while let Some(bucket) = level.first() {
+                all.append(&mut level.take(bucket));
+            }
+        }
+        self.len = 0;
+        all
+    }
+
+    pub(super) fn allocated(&self) -> usize {
+        let levels = self.levels.iter().flatten();
+        levels
+            .map(|level| {
+                let records: usize = level.buckets.iter().map(Vec::capacity).sum();
+                size_of::<[Vec<Record>; 256]>() + records * size_of::<Record>()
+            })
+            .sum()
+    }
+
+    /// Panics unless C1 to C4 hold.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let mut len = 0;
+        for (number, level) in self.levels.iter().enumerate() {
+            let Some(level) = level else { continue };
+            for (bucket, records) in level.buckets.iter().enumerate() {
+                assert_eq!(
+                    level.map[bucket / 64] >> (bucket % 64) & 1 == 1,
+                    !records.is_empty(),
+                    "C4"
+                );
+                for record in records {
+                    assert!(record.key() >= self.base, "C1");
+                    assert_eq!(level_of(record.key() ^ self.base), number, "C2");
+                    assert_eq!(bucket_of(record.key(), number), bucket, "C2");
+                }
+                len += records.len();
+            }
+        }
+        assert_eq!(len, self.len);
+    }
+}
+
+const _: () = assert!(size_of::<Record>() == 12);
