@@ -4,6 +4,7 @@ pub mod build;
 mod expr;
 mod field;
 pub mod json;
+mod limits;
 mod pattern;
 mod program;
 mod query;
@@ -14,9 +15,10 @@ pub mod text;
 
 use std::sync::Arc;
 
-pub use expr::{Bound, Expr, Invalid, Limits, Mismatch, Node, Op, Set, Side, Sorted, Stranger, Test};
+pub use expr::{Bound, Expr, Mismatch, Node, Op, Set, Side, Sorted, Test};
 pub use field::{Entity, Field, Kind, PLACES, Place, STATE_TYPES, STATUSES, StateType, Status};
 pub use json::{Location, Notice, NoticeKind, Part, Refusal, RefusalKind, Shape, Unprintable};
+pub use limits::{Invalid, Limits, Stranger};
 pub use query::{Answer, Direction, Query, QueryError, Sort, SortKey, Start};
 pub use records::{Records, Tags, Value};
 pub use relation::Relation;

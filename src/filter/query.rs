@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use super::expr::Limits;
 use super::field::{Entity, Field, Kind};
+use super::limits::Limits;
 use super::records::{Records, read};
 use super::{Filter, Notice};
 

@@ -81,11 +81,11 @@ fn value(random: &mut Random, kind: Kind) -> Cell {
     }
 }
 
-/// Up to eight rows of each kind. Ids are the row numbers; everything else may be null or anything of its type.
+/// Up to five rows of each kind. Ids are the row numbers; everything else may be null or anything of its type.
 pub(super) fn world(random: &mut Random) -> Tables {
     let mut tables = Tables::default();
     for entity in Entity::ALL {
-        let rows = (0..random.below(9)).map(|row| {
+        let rows = (0..random.below(6)).map(|row| {
             let mut cells: HashMap<Field, Cell> = HashMap::new();
             for field in entity
                 .fields()

@@ -38,8 +38,8 @@ fn passes(cell: &Cell, op: &Op) -> bool {
         (Op::Is(wanted), Cell::Bool(value)) => wanted == value,
         (Op::In(set), cell) => within(set, cell),
         (Op::NoneOf(set), cell) => !within(set, cell),
-        (Op::Compare(side, Bound::Int(bound)), Cell::Int(value)) => side.admits(value.cmp(bound)),
-        (Op::Compare(side, Bound::Time(bound)), Cell::Time(value)) => side.admits(value.cmp(bound)),
+        (Op::Compare(side, Bound::Int(bound)), Cell::Int(value))
+        | (Op::Compare(side, Bound::Time(bound)), Cell::Time(value)) => side.admits(value.cmp(bound)),
         (Op::Compare(side, Bound::Text(bound)), Cell::Text(value)) => side.admits(value.as_str().cmp(bound)),
         (Op::Like(pattern), Cell::Text(text)) => like(pattern, text),
         (Op::Contains(part), Cell::Text(text)) => lower(text).contains(&lower(part)),

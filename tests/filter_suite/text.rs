@@ -32,7 +32,6 @@ fn f1_the_text_form_reads_as_written() {
             r#"deployment.tags has_all ["etl"] and not deployment.paused"#,
             r#"tags has_all ["etl"] and not paused"#,
         ),
-        (Entity::Deployment, "PAUSED = true", ""),
         (
             Entity::Run,
             "state_type in [RUNNING, PENDING,]",
@@ -63,6 +62,14 @@ fn f1_the_text_form_reads_as_written() {
             "(name = 'a' and name = 'b') and name = 'c'",
             r#"(name = "a" and name = "b") and name = "c""#,
         ),
+    ] {
+        reads(entity, text, printed);
+    }
+}
+
+#[test]
+fn f1_words_and_paths_read_as_written() {
+    for (entity, text, printed) in [
         (Entity::Run, "((name = 'a'))", r#"name = "a""#),
         (Entity::Run, "not not auto_scheduled", "not not auto_scheduled"),
         (Entity::Run, "name not in []", "name not in []"),
@@ -109,19 +116,12 @@ fn f1_the_text_form_reads_as_written() {
             r#"start_time = "2024-05-01T00:00:00Z""#,
         ),
     ] {
-        if printed.is_empty() {
-            assert!(
-                Filter::parse(entity, text, noon(), &Limits::default()).is_err(),
-                "field names have one spelling"
-            );
-        } else {
-            reads(entity, text, printed);
-        }
+        reads(entity, text, printed);
     }
 }
 
 #[test]
-fn f4_a_wrong_filter_is_shown_with_a_caret_and_the_way_out() {
+fn f4_a_wrong_name_is_shown_with_a_caret_and_the_way_out() {
     fails(
         Entity::Deployment,
         r#"tags has_all ["etl"] and pausd"#,
@@ -136,6 +136,31 @@ fn f4_a_wrong_filter_is_shown_with_a_caret_and_the_way_out() {
           | colour = 'red'
           | ^^^^^^",
     );
+    fails(
+        Entity::Flow,
+        "run.name = 'x'",
+        "a flow can have more than one run; write `any run where (…)`
+          | run.name = 'x'
+          | ^^^",
+    );
+    fails(
+        Entity::Deployment,
+        "any task_run where (name = 'x')",
+        "a deployment is not related to `task_run`, but to flow, queue, run
+          | any task_run where (name = 'x')
+          |     ^^^^^^^^",
+    );
+    fails(
+        Entity::Run,
+        "name = 'été' and été = 1",
+        "a run has no field `été`; it has id, created, updated, name, flow_id, deployment_id, deployment_version, flow_version, work_queue_id, work_queue_name, idempotency_key, tags, parent_task_run_id, state_type, state_name, state_timestamp, place, priority, run_count, expected_start_time, next_scheduled_start_time, start_time, start_or_expected, end_time, total_run_time, auto_scheduled, created_by_id, created_by_type
+          | name = 'été' and été = 1
+          |                  ^^^",
+    );
+}
+
+#[test]
+fn f4_a_wrong_operand_is_shown_with_a_caret_and_the_way_out() {
     fails(
         Entity::Deployment,
         "tags contains 'etl'",
@@ -158,19 +183,23 @@ fn f4_a_wrong_filter_is_shown_with_a_caret_and_the_way_out() {
           |              ^^^^^^",
     );
     fails(
-        Entity::Flow,
-        "run.name = 'x'",
-        "a flow can have more than one run; write `any run where (…)`
-          | run.name = 'x'
-          | ^^^",
+        Entity::Run,
+        "total_run_time > 5 minutes",
+        "`total_run_time` is a duration; expected a duration such as 90s or 2h30m, in w, d, h, m, s, ms or us, found `5`
+          | total_run_time > 5 minutes
+          |                  ^",
     );
     fails(
-        Entity::Deployment,
-        "any task_run where (name = 'x')",
-        "a deployment is not related to `task_run`, but to flow, queue, run
-          | any task_run where (name = 'x')
-          |     ^^^^^^^^",
+        Entity::Run,
+        "priority = 99999999999999999999",
+        "this number is out of range
+          | priority = 99999999999999999999
+          |            ^^^^^^^^^^^^^^^^^^^^",
     );
+}
+
+#[test]
+fn f4_wrong_grammar_is_shown_with_a_caret_and_the_way_out() {
     fails(
         Entity::Run,
         "priority > 3 and\n  (name = 'x'",
@@ -180,24 +209,10 @@ fn f4_a_wrong_filter_is_shown_with_a_caret_and_the_way_out() {
     );
     fails(
         Entity::Run,
-        "name = 'été' and été = 1",
-        "a run has no field `été`; it has id, created, updated, name, flow_id, deployment_id, deployment_version, flow_version, work_queue_id, work_queue_name, idempotency_key, tags, parent_task_run_id, state_type, state_name, state_timestamp, place, priority, run_count, expected_start_time, next_scheduled_start_time, start_time, start_or_expected, end_time, total_run_time, auto_scheduled, created_by_id, created_by_type
-          | name = 'été' and été = 1
-          |                  ^^^",
-    );
-    fails(
-        Entity::Run,
         "name contians 'x'",
         "expected an operator, found `contians` (did you mean `contains`?)
           | name contians 'x'
           |      ^^^^^^^^",
-    );
-    fails(
-        Entity::Run,
-        "total_run_time > 5 minutes",
-        "`total_run_time` is a duration; expected a duration such as 90s or 2h30m, in w, d, h, m, s, ms or us, found `5`
-          | total_run_time > 5 minutes
-          |                  ^",
     );
     fails(
         Entity::Run,
@@ -226,13 +241,6 @@ fn f4_a_wrong_filter_is_shown_with_a_caret_and_the_way_out() {
         "unexpected character '&'; put texts in quotes
           | name = 'a' && name = 'b'
           |            ^",
-    );
-    fails(
-        Entity::Run,
-        "priority = 99999999999999999999",
-        "this number is out of range
-          | priority = 99999999999999999999
-          |            ^^^^^^^^^^^^^^^^^^^^",
     );
     fails(
         Entity::Run,

@@ -58,8 +58,9 @@ pub use handles::{
 };
 
 use super::Filter;
-use super::expr::{Expr, Invalid, Limits, Node};
+use super::expr::{Expr, Node};
 use super::field::{Entity, Place, StateType, Status};
+use super::limits::{Invalid, Limits};
 use super::relation::Relation;
 
 /// A kind of row, as a type. Sealed: the kinds are those of [`Entity`].

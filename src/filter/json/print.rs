@@ -4,8 +4,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use super::super::Filter;
-use super::super::expr::{Bound, Expr, Limits, Node, Op, Set, Side, Test};
+use super::super::expr::{Bound, Expr, Node, Op, Set, Side, Test};
 use super::super::field::{Entity, Field, Kind};
+use super::super::limits::Limits;
 use super::super::relation::Relation;
 use super::is_plain_year;
 use super::table::{self, Keys, Meaning};

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::super::expr::Invalid;
 use super::super::field::{Entity, Field};
+use super::super::limits::Invalid;
 use super::super::relation::Relation;
 use super::super::suggest;
 

@@ -48,6 +48,7 @@
 
 mod error;
 mod lexer;
+mod operand;
 mod parser;
 mod print;
 
@@ -56,8 +57,8 @@ pub use error::{TextError, TextErrorKind};
 use chrono::{DateTime, Utc};
 
 use super::Filter;
-use super::expr::Limits;
 use super::field::Entity;
+use super::limits::Limits;
 
 impl Filter {
     /// Reads a condition on rows of `entity` from text; see the [module](self) for the grammar. `now` is what the text calls
