@@ -27,6 +27,13 @@ mod workload;
 
 /// Every group, in the order of printing.
 const GROUPS: &[fn(&mut frame::Bench)] = &[queue::lines, limit::lines, schedule::lines, engine::lines];
+/// Every group, in the order of printing; one a line.
+#[rustfmt::skip]
+const GROUPS: &[fn(&mut frame::Bench)] = &[
+    queue::lines,
+    limit::lines,
+    engine::lines,
+];
 
 fn main() -> std::process::ExitCode {
     let mut bench = match frame::Bench::from_args(std::env::args().skip(1)) {
