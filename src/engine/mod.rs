@@ -563,5 +563,6 @@ impl Default for Engine {
 
 #[cfg(test)]
 mod export_tests;
+mod ready_tests;
 #[cfg(test)]
 mod tests;
