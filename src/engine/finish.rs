@@ -170,7 +170,8 @@ impl Core {
         }
         let run = self.run(row);
         let retry = run.body.retry;
-        if ending.retry && run.run_count <= retry.retries && !self.stopped {
+        // Attempts, not starts: a worker that fails without ever having begun uses up its retries too.
+        if ending.retry && run.attempt <= retry.retries && !self.stopped {
             self.retry_later(row, retry.delay, at);
             // Why it is tried again is worth knowing while it waits.
             self.run_mut(row).message = ending.message;
