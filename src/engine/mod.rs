@@ -117,8 +117,8 @@ impl Engine {
         let mut core = self.lock()?;
         core.busy = true;
         let before = core.version;
-        core.observe(now);
-        core.make_due();
+        let seen = core.observe(now);
+        core.make_due(seen);
         let answer = call(&mut core);
         core.busy = false;
         if core.version != before {
