@@ -16,10 +16,14 @@ mod export;
 mod finish;
 mod ids;
 mod load;
+#[cfg(test)]
+mod model_tests;
 mod plan;
 mod query;
 mod read;
 mod ready;
+#[cfg(test)]
+mod ready_tests;
 mod signal;
 mod status;
 mod submit;
@@ -563,6 +567,5 @@ impl Default for Engine {
 
 #[cfg(test)]
 mod export_tests;
-mod ready_tests;
 #[cfg(test)]
 mod tests;
