@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use super::core::{Core, MonoEvent, WallEvent, Work};
+use super::core::{Core, Instant, MonoEvent, WallEvent, Work};
 use super::plan::Missed;
 use crate::catalog::When;
 use crate::model::{Place, StateType, Text};
 
 impl Core {
-    /// Makes due everything up to engine time.
-    pub(crate) fn make_due(&mut self) {
+    /// Makes due everything up to engine time. `seen` is the wall time up to which that was done before.
+    pub(crate) fn make_due(&mut self, seen: i64) {
         if !self.anything_due() {
             // Records grow old while nothing becomes due.
             self.prune();
@@ -33,12 +33,13 @@ impl Core {
                 .mono_timers
                 .deadline()
                 .filter(|&at| at <= self.mono)
-                .map(|at| at.saturating_add(offset));
+                // Up to `seen` everything was done; a wall clock that stood still meanwhile does not put it earlier.
+                .map(|at| at.saturating_add(offset).max(seen));
             let first = [run, wall, mono].into_iter().flatten().min();
             let Some(at) = first else { break };
             if mono == Some(at) {
-                let (_, event) = self.mono_timers.pop().expect("its deadline was seen");
-                self.mono_event(event, at);
+                let (mono, event) = self.mono_timers.pop().expect("its deadline was seen");
+                self.mono_event(event, Instant { wall: at, mono });
             } else if run == Some(at) {
                 self.run_due(&mut missed);
             } else {
@@ -85,16 +86,16 @@ impl Core {
         }
     }
 
-    fn mono_event(&mut self, event: MonoEvent, at: i64) {
+    fn mono_event(&mut self, event: MonoEvent, at: Instant) {
         match event {
             MonoEvent::Retry { row } => {
                 self.forget_retry(row);
                 // A retry stands in line by the instant it was due, behind what was accepted before.
                 let seq = self.next_seq();
                 let run = self.run_mut(row);
-                run.due = at;
+                run.due = at.wall;
                 run.seq = seq;
-                run.next_start = When::at(at);
+                run.next_start = When::at(at.wall);
                 self.enter_line(row);
                 self.changed();
             }
@@ -103,7 +104,7 @@ impl Core {
     }
 
     /// The attempt of a claimed run is over its time.
-    fn timed_out(&mut self, row: u32, at: i64) {
+    fn timed_out(&mut self, row: u32, at: Instant) {
         let Work::Claimed(held) = &mut self.work[row as usize] else {
             unreachable!("the timer of an attempt is cancelled when the attempt ends")
         };
@@ -122,19 +123,18 @@ impl Core {
     }
 
     /// Puts a run whose attempt failed among those that wait for their retry.
-    pub(crate) fn retry_later(&mut self, row: u32, delay: Duration, at: i64) {
+    pub(crate) fn retry_later(&mut self, row: u32, delay: Duration, at: Instant) {
         let delay = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
         // The attempt may have ended before now; its delay counts from its end.
-        let late = self.wall.saturating_sub(at);
-        let timer = self.mono_timers.insert(
-            self.mono.saturating_sub(late).saturating_add(delay),
-            MonoEvent::Retry { row },
-        );
-        self.enter(row, StateType::Scheduled, Text::of("AwaitingRetry"), None, at);
+        let timer = self
+            .mono_timers
+            .insert(at.mono.saturating_add(delay), MonoEvent::Retry { row });
+        let name = Text::of("AwaitingRetry");
+        self.enter(row, StateType::Scheduled, name, None, at.wall);
         let seq = self.next_seq();
         let run = self.run_mut(row);
         run.place = Place::Scheduled;
-        run.due = at.saturating_add(delay);
+        run.due = at.wall.saturating_add(delay);
         run.seq = seq;
         run.next_start = When::at(run.due);
         let (queue, entry) = (

@@ -428,19 +428,31 @@ impl Core {
         if run.priority == priority {
             return Ok(());
         }
-        let in_line = matches!(self.work[row as usize], Work::Line(_));
-        if in_line {
-            self.leave_line(row);
-        }
         let (at, seq) = (self.wall, self.next_seq());
-        let run = self.run_mut(row);
-        run.priority = priority;
-        run.updated = at;
-        if in_line {
-            run.due = at;
-            run.seq = seq;
-            self.enter_line(row);
+        match self.work[row as usize] {
+            Work::Line(_) => {
+                self.leave_line(row);
+                let run = self.run_mut(row);
+                (run.priority, run.due, run.seq) = (priority, at, seq);
+                self.enter_line(row);
+            }
+            // Not due yet: its instant stays, and among those of the same instant it stands last.
+            Work::Later => {
+                self.leave_later(row);
+                let run = self.run_mut(row);
+                (run.priority, run.seq) = (priority, seq);
+                self.enter_later(row);
+            }
+            // Should it be given back, it returns to the place that the change gave it.
+            Work::Claimed(_) => {
+                let run = self.run_mut(row);
+                (run.priority, run.due, run.seq) = (priority, at, seq);
+            }
+            // Its place is made when it becomes due.
+            Work::Retry(_) => self.run_mut(row).priority = priority,
+            Work::None => unreachable!("a run in one of these places has its work"),
         }
+        self.run_mut(row).updated = at;
         self.changed();
         Ok(())
     }

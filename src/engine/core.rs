@@ -63,6 +63,13 @@ pub(crate) enum MonoEvent {
     Timeout { row: u32 },
 }
 
+/// One instant on both clocks, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Instant {
+    pub(crate) wall: i64,
+    pub(crate) mono: i64,
+}
+
 /// What the engine keeps of a deployment besides its data.
 #[derive(Debug)]
 pub(crate) struct DeploymentWork {
@@ -215,11 +222,21 @@ impl Core {
         (effects.ring || !effects.stops.is_empty()).then(|| std::mem::take(effects))
     }
 
-    /// Takes the time. Neither clock goes back.
-    pub(crate) fn observe(&mut self, now: Now) {
+    /// Takes the time; neither clock goes back. Answers the wall time that was seen last.
+    pub(crate) fn observe(&mut self, now: Now) -> i64 {
+        let seen = self.wall;
         self.wall = self.wall.max(now.wall.timestamp_micros());
         let mono = i64::try_from(now.mono.as_micros()).unwrap_or(i64::MAX);
         self.mono = self.mono.max(mono);
+        seen
+    }
+
+    /// This instant of engine time.
+    pub(crate) fn now(&self) -> Instant {
+        Instant {
+            wall: self.wall,
+            mono: self.mono,
+        }
     }
 
     /// Marks a change: it has happened now, and has this version.
@@ -268,7 +285,9 @@ impl Core {
     pub(crate) fn enter(&mut self, row: u32, state: StateType, name: Text, message: Option<Text>, at: i64) {
         let run = self.run_mut(row);
         if run.state == Some(StateType::Running) && state != StateType::Running {
-            run.total_run += (at - run.state_at).max(0);
+            run.total_run = run
+                .total_run
+                .saturating_add(at.saturating_sub(run.state_at).max(0));
         }
         if state != StateType::Scheduled {
             run.next_start = When::NEVER;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::core::{Core, Held, Work};
+use super::core::{Core, Held, Instant, Work};
 use super::error::Error;
 use super::signal::StopReason;
 use crate::ids::RunId;
@@ -151,10 +151,10 @@ impl Core {
         } else {
             ending
         };
-        Ok(self.end_attempt(row, ending, self.wall))
+        Ok(self.end_attempt(row, ending, self.now()))
     }
 
-    pub(crate) fn end_attempt(&mut self, row: u32, ending: Ending, at: i64) -> Ended {
+    pub(crate) fn end_attempt(&mut self, row: u32, ending: Ending, at: Instant) -> Ended {
         let cancelling = self.run(row).state == Some(StateType::Cancelling);
         self.drop_claim(row);
         if cancelling {
@@ -164,20 +164,21 @@ impl Core {
                 StateType::Cancelled,
                 StateType::Cancelled.default_name(),
                 ending.message,
-                at,
+                at.wall,
             );
             return Ended::Finished(StateType::Cancelled);
         }
         let run = self.run(row);
         let retry = run.body.retry;
-        if ending.retry && run.run_count <= retry.retries && !self.stopped {
+        // Attempts, not starts: a worker that fails without ever having begun uses up its retries too.
+        if ending.retry && run.attempt <= retry.retries && !self.stopped {
             self.retry_later(row, retry.delay, at);
             // Why it is tried again is worth knowing while it waits.
             self.run_mut(row).message = ending.message;
             return Ended::Retrying;
         }
         self.run_mut(row).result = ending.result;
-        self.finish(row, ending.state, ending.name, ending.message, at);
+        self.finish(row, ending.state, ending.name, ending.message, at.wall);
         Ended::Finished(ending.state)
     }
 

@@ -16,10 +16,14 @@ mod export;
 mod finish;
 mod ids;
 mod load;
+#[cfg(test)]
+mod model_tests;
 mod plan;
 mod query;
 mod read;
 mod ready;
+#[cfg(test)]
+mod ready_tests;
 mod signal;
 mod status;
 mod submit;
@@ -117,8 +121,8 @@ impl Engine {
         let mut core = self.lock()?;
         core.busy = true;
         let before = core.version;
-        core.observe(now);
-        core.make_due();
+        let seen = core.observe(now);
+        core.make_due(seen);
         let answer = call(&mut core);
         core.busy = false;
         if core.version != before {

@@ -1,0 +1,962 @@
+//! The engine against the obvious model: one list of runs, scanned.
+//!
+//! Histories of submissions, claims, ends, cancellations, changes of level, pauses, limits and clock steps over two
+//! pools of three queues. After each step the answers agree, the status report agrees, and every invariant holds.
+
+use std::cmp::Reverse;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+
+use super::*;
+use crate::catalog::instant;
+use crate::clock::{Clock, ManualClock};
+use crate::model::{Place, Retry};
+
+const POOLS: [&str; 2] = ["default", "other"];
+const QUEUES: [&str; 3] = ["default", "second", "third"];
+const WAITING: usize = 12;
+const SCHEDULED: usize = 6;
+const SECOND: i64 = 1_000_000;
+
+/// Queue `n` of six: three in each pool, in the order of their importance.
+fn queue_name(queue: usize) -> (&'static str, &'static str) {
+    (POOLS[queue / 3], QUEUES[queue % 3])
+}
+
+/// Where a run of the model is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum At {
+    Later,
+    /// Its timer is in the model's list.
+    Retry,
+    Line,
+    Claimed {
+        token: u64,
+        state: StateType,
+    },
+    Finished(StateType),
+}
+
+#[derive(Clone, Debug)]
+struct ModelRun {
+    id: RunId,
+    deployment: Option<DeploymentId>,
+    queue: usize,
+    level: u8,
+    due: i64,
+    seq: u64,
+    at: At,
+    retry: Retry,
+    timeout: Option<Duration>,
+    attempt: u32,
+    starts: u32,
+}
+
+impl ModelRun {
+    fn place_in_line(&self) -> (Reverse<u8>, i64, u64) {
+        (Reverse(self.level), self.due, self.seq)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Alarm {
+    Retry,
+    Timeout,
+}
+
+#[derive(Clone, Debug)]
+struct ModelDeployment {
+    id: DeploymentId,
+    limit: Option<u32>,
+    level: u8,
+    queue: usize,
+    retry: Retry,
+    timeout: Option<Duration>,
+}
+
+/// The obvious engine.
+#[derive(Debug, Default)]
+struct Model {
+    runs: Vec<ModelRun>,
+    /// (monotonic instant, order of making, run, kind)
+    alarms: Vec<(i64, u64, usize, Alarm)>,
+    deployments: [Option<ModelDeployment>; 4],
+    wall: i64,
+    mono: i64,
+    seq: u64,
+    token: u64,
+    limit: Option<u32>,
+    pool_limit: [Option<u32>; 2],
+    queue_limit: [Option<u32>; 6],
+    pool_paused: [bool; 2],
+    queue_paused: [bool; 6],
+    retried: u64,
+    claimed: u64,
+    /// Something became due in the last call.
+    stirred: bool,
+    /// The wall clock has jumped: when a retry is due by it was an estimate.
+    jumped: bool,
+}
+
+impl Model {
+    fn next(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
+    fn count(&self, which: impl Fn(&ModelRun) -> bool) -> usize {
+        self.runs.iter().filter(|run| which(run)).count()
+    }
+
+    fn held(&self, which: impl Fn(&ModelRun) -> bool) -> u32 {
+        u32::try_from(self.count(|run| matches!(run.at, At::Claimed { .. }) && which(run))).unwrap()
+    }
+
+    fn waiting(&self) -> usize {
+        self.count(|run| run.at == At::Line)
+    }
+
+    fn scheduled(&self) -> usize {
+        self.count(|run| matches!(run.at, At::Later | At::Retry))
+    }
+
+    fn paused(&self, queue: usize) -> bool {
+        self.pool_paused[queue / 3] || self.queue_paused[queue]
+    }
+
+    fn full(&self, queue: usize) -> bool {
+        let over = |limit: Option<u32>, held: u32| limit.is_some_and(|limit| held >= limit);
+        over(self.limit, self.held(|_| true))
+            || over(
+                self.pool_limit[queue / 3],
+                self.held(|run| run.queue / 3 == queue / 3),
+            )
+            || over(self.queue_limit[queue], self.held(|run| run.queue == queue))
+    }
+
+    fn limit_of(&self, run: &ModelRun) -> Option<u32> {
+        let of = |deployment: &&ModelDeployment| Some(deployment.id) == run.deployment;
+        self.deployments.iter().flatten().find(of)?.limit
+    }
+
+    /// Free slots of its deployment's limit.
+    fn room(&self, run: &ModelRun) -> Option<usize> {
+        let held = self.held(|other| other.deployment == run.deployment);
+        self.limit_of(run)
+            .map(|limit| limit.saturating_sub(held) as usize)
+    }
+
+    fn why_not(&self, run: &ModelRun) -> Option<Empty> {
+        if self.paused(run.queue) {
+            Some(Empty::Paused)
+        } else if self.full(run.queue) {
+            Some(Empty::Full)
+        } else if self.room(run) == Some(0) {
+            Some(Empty::Blocked)
+        } else {
+            None
+        }
+    }
+
+    /// Waits, and its queue is paused, or the limit of its deployment lets in others before it.
+    fn blocked(&self, run: &ModelRun) -> bool {
+        let before = |other: &ModelRun| {
+            other.at == At::Line
+                && other.deployment == run.deployment
+                && !self.paused(other.queue)
+                && other.place_in_line() < run.place_in_line()
+        };
+        self.paused(run.queue) || self.room(run).is_some_and(|room| self.count(before) >= room)
+    }
+
+    fn claim(&self, scope: &[usize]) -> Result<usize, Empty> {
+        let in_scope = |run: &&ModelRun| scope.contains(&run.queue);
+        let line = |run: &&ModelRun| run.at == At::Line;
+        let first_of = |pool: usize| {
+            (0..self.runs.len())
+                .filter(|&at| {
+                    let run = &self.runs[at];
+                    in_scope(&run) && line(&run) && run.queue / 3 == pool && self.why_not(run).is_none()
+                })
+                .min_by_key(|&at| (self.runs[at].queue, self.runs[at].place_in_line()))
+        };
+        let first = [0, 1].into_iter().filter_map(first_of);
+        if let Some(first) = first.min_by_key(|&at| self.runs[at].place_in_line()) {
+            return Ok(first);
+        }
+        let reasons: Vec<Empty> = self
+            .runs
+            .iter()
+            .filter(in_scope)
+            .filter(line)
+            .filter_map(|run| self.why_not(run))
+            .collect();
+        for reason in [Empty::Full, Empty::Blocked, Empty::Paused] {
+            if reasons.contains(&reason) {
+                return Err(reason);
+            }
+        }
+        let soonest = self
+            .runs
+            .iter()
+            .filter(in_scope)
+            .filter(|run| matches!(run.at, At::Later | At::Retry))
+            .map(|run| run.due)
+            .min();
+        Err(soonest.map_or(Empty::Nothing, |at| Empty::NotDue(instant(at))))
+    }
+
+    /// Time moves: what became due happens, in the order of its instants, each at its own.
+    fn observe(&mut self, wall: i64, mono: i64) {
+        let seen = self.wall;
+        self.wall = self.wall.max(wall);
+        self.mono = mono;
+        self.stirred = false;
+        loop {
+            let alarm = (0..self.alarms.len())
+                .filter(|&at| self.alarms[at].0 <= self.mono)
+                .min_by_key(|&at| (self.alarms[at].0, self.alarms[at].1));
+            // By the wall it happened as long ago as by the other clock, but not before what has been seen.
+            let alarm_at = alarm.map(|at| (self.alarms[at].0 + self.wall - self.mono).max(seen));
+            let run = (0..self.runs.len())
+                .filter(|&at| self.runs[at].at == At::Later && self.runs[at].due <= self.wall)
+                .min_by_key(|&at| self.runs[at].due);
+            let run_at = run.map(|at| self.runs[at].due);
+            match (alarm_at, run_at) {
+                (None, None) => break,
+                (Some(at), run) if run.is_none_or(|run| at <= run) => {
+                    let (mono, _, run, kind) = self.alarms.remove(alarm.unwrap());
+                    match kind {
+                        Alarm::Retry => {
+                            let seq = self.next();
+                            let run = &mut self.runs[run];
+                            (run.due, run.seq, run.at) = (at, seq, At::Line);
+                        }
+                        Alarm::Timeout => drop(self.end(run, StateType::Failed, at, mono)),
+                    }
+                }
+                _ => self.runs[run.unwrap()].at = At::Line,
+            }
+            self.stirred = true;
+        }
+    }
+
+    fn alarm(&mut self, at: i64, run: usize, kind: Alarm) {
+        let order = self.next();
+        self.alarms.push((at, order, run, kind));
+    }
+
+    fn end(&mut self, at: usize, state: StateType, wall: i64, mono: i64) -> Ended {
+        self.alarms.retain(|alarm| alarm.2 != at);
+        let run = &mut self.runs[at];
+        let cancelling = matches!(
+            run.at,
+            At::Claimed {
+                state: StateType::Cancelling,
+                ..
+            }
+        );
+        let state = if cancelling { StateType::Cancelled } else { state };
+        if state == StateType::Failed && run.attempt <= run.retry.retries {
+            let delay = i64::try_from(run.retry.delay.as_micros()).unwrap();
+            run.due = wall + delay;
+            run.at = At::Retry;
+            self.retried += 1;
+            self.alarm(mono + delay, at, Alarm::Retry);
+            return Ended::Retrying;
+        }
+        run.at = At::Finished(state);
+        Ended::Finished(state)
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let later = self.runs.iter().filter(|run| run.at == At::Later);
+        let wall = later.map(|run| run.due - self.wall);
+        let mono = self.alarms.iter().map(|alarm| alarm.0 - self.mono);
+        let micros = wall.chain(mono).min()?;
+        Some(Duration::from_micros(u64::try_from(micros).unwrap()))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Order {
+    /// A deployment of four; otherwise the bare flow; the last is a flow that is not there.
+    target: usize,
+    queue: Option<usize>,
+    level: Option<u8>,
+    delay: i64,
+    retry: Option<Retry>,
+    timeout: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Submit(Order),
+    Batch(Vec<Order>),
+    /// Queues of six, or whole pools.
+    Claim(Vec<usize>, Vec<usize>),
+    ClaimAll,
+    Begin(usize),
+    GiveBack(usize),
+    Complete(usize, StateType),
+    Cancel(usize),
+    SetLevel(usize, u8),
+    Limit(Option<u32>),
+    PoolLimit(usize, Option<u32>),
+    QueueLimit(usize, Option<u32>),
+    DeploymentLimit(usize, Option<u32>),
+    PausePool(usize, bool),
+    PauseQueue(usize, bool),
+    Delete(usize),
+    Deploy(usize),
+    Wait(i64),
+    Jump(i64),
+    Advance,
+}
+
+fn order() -> impl Strategy<Value = Order> {
+    let level = prop::option::weighted(0.7, prop_oneof![1..=3_u8, Just(10)]);
+    let delay = prop_oneof![6 => Just(0), 1 => Just(-3), 3 => 1..6_i64];
+    let retry = prop::option::weighted(
+        0.2,
+        (0..3_u32, 0..4_u64).prop_map(|(retries, delay)| Retry::fixed(retries, Duration::from_secs(delay))),
+    );
+    let timeout = prop::option::weighted(0.2, 1..5_u64);
+    let target = prop_oneof![12 => 0..4_usize, 4 => Just(4), 1 => Just(5)];
+    let queue = prop::option::weighted(0.6, 0..6_usize);
+    (target, queue, level, delay, retry, timeout).prop_map(|(target, queue, level, delay, retry, timeout)| {
+        Order {
+            target,
+            queue,
+            level,
+            delay,
+            retry,
+            timeout,
+        }
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let some = any::<usize>;
+    let few = || prop_oneof![1 => Just(None), 3 => (0..4_u32).prop_map(Some)];
+    let scope = (
+        prop::collection::vec(0..6_usize, 0..3),
+        prop::collection::vec(0..2_usize, 0..2),
+    );
+    let end = prop_oneof![
+        3 => Just(StateType::Completed),
+        3 => Just(StateType::Failed),
+        1 => Just(StateType::Crashed),
+        1 => Just(StateType::Cancelled),
+    ];
+    prop_oneof![
+        24 => order().prop_map(Op::Submit),
+        2 => prop::collection::vec(order(), 1..5).prop_map(Op::Batch),
+        8 => scope.prop_map(|(queues, pools)| Op::Claim(queues, pools)),
+        14 => Just(Op::ClaimAll),
+        8 => some().prop_map(Op::Begin),
+        4 => some().prop_map(Op::GiveBack),
+        12 => (some(), end).prop_map(|(claim, end)| Op::Complete(claim, end)),
+        5 => some().prop_map(Op::Cancel),
+        6 => (some(), 1..=3_u8).prop_map(|(run, level)| Op::SetLevel(run, level)),
+        2 => few().prop_map(Op::Limit),
+        2 => (0..2_usize, few()).prop_map(|(pool, limit)| Op::PoolLimit(pool, limit)),
+        2 => (0..6_usize, few()).prop_map(|(queue, limit)| Op::QueueLimit(queue, limit)),
+        3 => (0..4_usize, few()).prop_map(|(deployment, limit)| Op::DeploymentLimit(deployment, limit)),
+        2 => (0..2_usize, any::<bool>()).prop_map(|(pool, paused)| Op::PausePool(pool, paused)),
+        3 => (0..6_usize, any::<bool>()).prop_map(|(queue, paused)| Op::PauseQueue(queue, paused)),
+        1 => (0..4_usize).prop_map(Op::Delete),
+        1 => (0..4_usize).prop_map(Op::Deploy),
+        10 => (1..4_000_i64).prop_map(Op::Wait),
+        1 => (-8..8_i64).prop_map(Op::Jump),
+        2 => Just(Op::Advance),
+    ]
+}
+
+fn level(level: u8) -> Priority {
+    Priority::new(level).unwrap()
+}
+
+fn positive(limit: Option<u32>) -> Option<NonZeroU32> {
+    limit.map(|limit| NonZeroU32::new(limit.max(1)).unwrap())
+}
+
+/// An engine and its model, driven side by side.
+struct Both {
+    engine: Engine,
+    clock: ManualClock,
+    model: Model,
+    claims: Vec<(Claim, usize)>,
+    before: QueueStatus,
+}
+
+impl Both {
+    fn new() -> Self {
+        let clock = ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+        let engine = Engine::builder()
+            .clock(clock.clone())
+            .seed(1)
+            .waiting_runs(WAITING)
+            .scheduled_runs(SCHEDULED)
+            .build()
+            .unwrap();
+        engine.create_pool(NewPool::named("other")).unwrap();
+        for queue in [1, 2, 4, 5] {
+            let (pool, name) = queue_name(queue);
+            engine.create_queue(NewQueue::named(pool, name)).unwrap();
+        }
+        engine.flow("f").unwrap();
+        let mut both = Self {
+            before: engine.snapshot(),
+            engine,
+            clock,
+            model: Model::default(),
+            claims: Vec::new(),
+        };
+        let now = both.clock.now();
+        both.model.observe(now.wall.timestamp_micros(), 0);
+        (0..4).for_each(|deployment| both.deploy(deployment));
+        both
+    }
+
+    fn deploy(&mut self, at: usize) {
+        let (pool, queue) = queue_name([0, 4, 2, 3][at]);
+        let second = Duration::from_secs(1);
+        let mut new = NewDeployment::new("f", format!("d{at}"))
+            .priority(level([1, 2, 1, 3][at]))
+            .retry(
+                [
+                    Retry::default(),
+                    Retry::fixed(2, 3 * second),
+                    Retry::fixed(1, 0 * second),
+                    Retry::default(),
+                ][at],
+            )
+            .work_queue(pool, queue);
+        let limit = [Some(1), None, Some(2), None][at];
+        if let Some(limit) = positive(limit) {
+            new = new.concurrency_limit(limit);
+        }
+        let timeout = (at == 2).then_some(2 * second);
+        if let Some(timeout) = timeout {
+            new = new.timeout(timeout);
+        }
+        let retry = new.retry;
+        let made = self.engine.deploy(new);
+        let Some(held) = &self.model.deployments[at] else {
+            let deployment = ModelDeployment {
+                id: made.unwrap().id,
+                limit,
+                level: [1, 2, 1, 3][at],
+                queue: [0, 4, 2, 3][at],
+                retry,
+                timeout,
+            };
+            self.model.deployments[at] = Some(deployment);
+            return;
+        };
+        assert_eq!(
+            self.engine.deployment(held.id).unwrap().concurrency_limit,
+            held.limit
+        );
+        assert!(matches!(made, Err(Error::Duplicate { .. })));
+        self.refused();
+    }
+
+    /// The last call was refused: the engine is as it was, but for what became due.
+    fn refused(&self) {
+        if !self.model.stirred {
+            assert_eq!(
+                self.engine.snapshot(),
+                self.before,
+                "a refused call changes nothing"
+            );
+        }
+    }
+
+    fn new_run(&self, order: &Order) -> NewRun {
+        let now: DateTime<Utc> = instant(self.model.wall);
+        let mut new = NewRun::of(
+            match order.target {
+                4 => "f".to_owned(),
+                5 => "nobody".to_owned(),
+                deployment => format!("f/d{deployment}"),
+            }
+            .as_str(),
+        );
+        if let Some(queue) = order.queue {
+            let (pool, queue) = queue_name(queue);
+            new = new.work_queue(pool, queue);
+        }
+        if let Some(given) = order.level {
+            new = new.priority(level(given));
+        }
+        if order.delay != 0 {
+            new = new.not_before(now + TimeDelta::seconds(order.delay));
+        }
+        if let Some(retry) = order.retry {
+            new = new.retry(retry);
+        }
+        if let Some(timeout) = order.timeout {
+            new = new.timeout(Duration::from_secs(timeout));
+        }
+        new
+    }
+
+    fn known(&self, order: &Order) -> bool {
+        order.target == 4
+            || self
+                .model
+                .deployments
+                .get(order.target)
+                .is_some_and(Option::is_some)
+    }
+
+    fn accept(&mut self, order: &Order, id: RunId) {
+        let deployment = self.model.deployments.get(order.target).cloned().flatten();
+        let due = self.model.wall + order.delay.max(0) * SECOND;
+        let run = ModelRun {
+            id,
+            queue: order
+                .queue
+                .or(deployment.as_ref().map(|of| of.queue))
+                .unwrap_or(0),
+            level: order
+                .level
+                .or(deployment.as_ref().map(|of| of.level))
+                .unwrap_or(1),
+            due,
+            seq: self.model.next(),
+            at: if order.delay > 0 { At::Later } else { At::Line },
+            retry: order
+                .retry
+                .or(deployment.as_ref().map(|of| of.retry))
+                .unwrap_or_default(),
+            timeout: order
+                .timeout
+                .map(Duration::from_secs)
+                .or(deployment.as_ref().and_then(|of| of.timeout)),
+            deployment: deployment.map(|of| of.id),
+            attempt: 0,
+            starts: 0,
+        };
+        assert!(self.model.runs.iter().all(|other| other.id < id), "ids ascend");
+        self.model.runs.push(run);
+    }
+
+    fn submit(&mut self, order: &Order) {
+        let answer = self.engine.submit(self.new_run(order));
+        let full = if order.delay > 0 {
+            self.model.scheduled() >= SCHEDULED
+        } else {
+            self.model.waiting() >= WAITING
+        };
+        match answer {
+            Ok(submitted) => {
+                assert!(self.known(order) && !full);
+                assert!(!submitted.existing);
+                self.accept(order, submitted.id);
+            }
+            Err(Error::NotFound { .. }) => {
+                assert!(!self.known(order));
+                self.refused();
+            }
+            Err(Error::Full { .. }) => {
+                assert!(full);
+                self.refused();
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn batch(&mut self, orders: &[Order]) {
+        let answer = self
+            .engine
+            .submit_batch(orders.iter().map(|order| self.new_run(order)).collect());
+        let later = orders.iter().filter(|order| order.delay > 0).count();
+        let now = orders.len() - later;
+        let full = (now > 0 && self.model.waiting() + now > WAITING)
+            || (later > 0 && self.model.scheduled() + later > SCHEDULED);
+        match answer {
+            Ok(answers) => {
+                assert!(!full);
+                for (order, answer) in orders.iter().zip(answers) {
+                    assert_eq!(answer.is_ok(), self.known(order));
+                    if let Ok(submitted) = answer {
+                        self.accept(order, submitted.id);
+                    }
+                }
+            }
+            Err(Error::Full { .. }) => {
+                assert!(full);
+                self.refused();
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn claim(&mut self, scope: &Scope, queues: &[usize]) {
+        let answer = self.engine.claim(scope).unwrap();
+        match (answer, self.model.claim(queues)) {
+            (Ok(claim), Ok(at)) => {
+                let run = &mut self.model.runs[at];
+                assert_eq!(claim.run(), run.id, "C1: the first of its scope");
+                run.attempt += 1;
+                assert_eq!(
+                    (claim.attempt(), claim.priority().level()),
+                    (run.attempt, run.level)
+                );
+                assert!(claim.token() > self.model.token, "tokens ascend");
+                self.model.token = claim.token();
+                self.model.claimed += 1;
+                run.at = At::Claimed {
+                    token: claim.token(),
+                    state: StateType::Pending,
+                };
+                self.claims.push((claim, at));
+            }
+            (Err(Empty::NotDue(_)), Err(Empty::NotDue(_))) if self.model.jumped => self.refused(),
+            (Err(reason), Err(expected)) => {
+                assert_eq!(reason, expected);
+                self.refused();
+            }
+            (Ok(claim), Err(expected)) => {
+                panic!("run {} was handed out, but nothing fits: {expected}", claim.run())
+            }
+            (Err(reason), Ok(at)) => {
+                panic!(
+                    "nothing was handed out ({reason}), but this fits: {:?}",
+                    self.model.runs[at]
+                )
+            }
+        }
+    }
+
+    /// Mostly a claim that is held; sometimes a stale one.
+    fn some_claim(&self, pick: usize) -> Option<(Claim, usize, Option<StateType>)> {
+        let state = |(claim, at): &(Claim, usize)| match self.model.runs[*at].at {
+            At::Claimed { token, state } if token == claim.token() => Some(state),
+            _ => None,
+        };
+        let held: Vec<_> = self
+            .claims
+            .iter()
+            .filter(|claim| state(claim).is_some())
+            .collect();
+        let chosen = if held.is_empty() || pick % 8 == 0 {
+            self.claims.get(pick / 8 % self.claims.len().max(1))?
+        } else {
+            held[pick / 8 % held.len()]
+        };
+        Some((chosen.0.clone(), chosen.1, state(chosen)))
+    }
+
+    /// The engine takes the time and does nothing else.
+    fn look(&self) {
+        assert_eq!(self.engine.advance().unwrap(), self.model.next_deadline());
+    }
+
+    fn apply(&mut self, op: &Op) {
+        self.before = self.engine.snapshot();
+        let now = self.clock.now();
+        if !matches!(op, Op::Wait(_) | Op::Jump(_)) {
+            let mono = i64::try_from(now.mono.as_micros()).unwrap();
+            self.model.observe(now.wall.timestamp_micros(), mono);
+        }
+        match op {
+            Op::Submit(order) => self.submit(order),
+            Op::Batch(orders) => self.batch(orders),
+            Op::ClaimAll => self.claim(&Scope::all(), &[0, 1, 2, 3, 4, 5]),
+            Op::Claim(queues, pools) => {
+                if queues.is_empty() && pools.is_empty() {
+                    return self.look();
+                }
+                let mut scope = Scope::all();
+                for &queue in queues {
+                    let (pool, queue) = queue_name(queue);
+                    scope = scope.and_queue(pool, queue);
+                }
+                for &pool in pools {
+                    scope = scope.and_pool(POOLS[pool]);
+                }
+                let whole = |queue: &usize| pools.contains(&(queue / 3));
+                let queues: Vec<usize> = (0..6)
+                    .filter(|queue| queues.contains(queue) || whole(queue))
+                    .collect();
+                self.claim(&scope, &queues);
+            }
+            Op::Begin(pick) => {
+                let Some((claim, at, state)) = self.some_claim(*pick) else {
+                    return self.look();
+                };
+                match (self.engine.begin(&claim), state) {
+                    (Ok(()), Some(StateType::Pending)) => {
+                        let run = &mut self.model.runs[at];
+                        run.starts += 1;
+                        run.at = At::Claimed {
+                            token: claim.token(),
+                            state: StateType::Running,
+                        };
+                        if let Some(timeout) = run.timeout {
+                            let at_mono = self.model.mono + i64::try_from(timeout.as_micros()).unwrap();
+                            self.model.alarm(at_mono, at, Alarm::Timeout);
+                        }
+                    }
+                    (Err(Error::Transition { .. }), Some(StateType::Running | StateType::Cancelling))
+                    | (Err(Error::StaleClaim { .. }), None) => self.refused(),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Op::GiveBack(pick) => {
+                let Some((claim, at, state)) = self.some_claim(*pick) else {
+                    return self.look();
+                };
+                match (self.engine.give_back(&claim), state) {
+                    (Ok(()), Some(StateType::Pending)) => {
+                        self.model.runs[at].at = At::Line;
+                        self.model.runs[at].attempt -= 1;
+                    }
+                    (Err(Error::Transition { .. }), Some(StateType::Running | StateType::Cancelling))
+                    | (Err(Error::StaleClaim { .. }), None) => self.refused(),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Op::Complete(pick, end) => {
+                let Some((claim, at, state)) = self.some_claim(*pick) else {
+                    return self.look();
+                };
+                let outcome = match end {
+                    StateType::Completed => Outcome::Completed(1.into()),
+                    StateType::Failed => Outcome::failed("no"),
+                    StateType::Crashed => Outcome::crashed("gone"),
+                    _ => Outcome::Cancelled,
+                };
+                match (self.engine.complete(&claim, outcome), state) {
+                    (Ok(ended), Some(_)) => {
+                        let (wall, mono) = (self.model.wall, self.model.mono);
+                        assert_eq!(ended, self.model.end(at, *end, wall, mono));
+                    }
+                    (Err(Error::StaleClaim { .. }), None) => self.refused(),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Op::Cancel(pick) => {
+                let Some(at) = pick.checked_rem(self.model.runs.len()) else {
+                    return self.look();
+                };
+                let answer = self.engine.cancel(self.model.runs[at].id);
+                let run = &mut self.model.runs[at];
+                match (answer, run.at) {
+                    (Ok(StateType::Cancelling), At::Claimed { token, .. }) => {
+                        run.at = At::Claimed {
+                            token,
+                            state: StateType::Cancelling,
+                        };
+                    }
+                    (Ok(StateType::Cancelled), At::Later | At::Line | At::Retry) => {
+                        run.at = At::Finished(StateType::Cancelled);
+                        self.model.alarms.retain(|alarm| alarm.2 != at);
+                    }
+                    (Err(Error::Transition { .. }), At::Finished(_)) => self.refused(),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Op::SetLevel(pick, to) => {
+                let Some(at) = pick.checked_rem(self.model.runs.len()) else {
+                    return self.look();
+                };
+                let answer = self.engine.set_priority(self.model.runs[at].id, level(*to));
+                let (wall, seq) = (self.model.wall, self.model.next());
+                let run = &mut self.model.runs[at];
+                match (answer, run.at) {
+                    (Ok(_), At::Line | At::Later | At::Retry | At::Claimed { .. }) if run.level == *to => {}
+                    (Ok(_), At::Line | At::Later | At::Retry | At::Claimed { .. }) => {
+                        run.level = *to;
+                        run.seq = seq;
+                        // A due run stands behind all others of its new level.
+                        if matches!(run.at, At::Line | At::Claimed { .. }) {
+                            run.due = wall;
+                        }
+                    }
+                    (Err(Error::Transition { .. }), At::Finished(_)) => self.refused(),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Op::Limit(limit) => {
+                self.engine.set_limit(*limit).unwrap();
+                self.model.limit = *limit;
+            }
+            Op::PoolLimit(pool, limit) => {
+                self.engine.set_pool_limit(POOLS[*pool], *limit).unwrap();
+                self.model.pool_limit[*pool] = *limit;
+            }
+            Op::QueueLimit(queue, limit) => {
+                let (pool, name) = queue_name(*queue);
+                self.engine.set_queue_limit(pool, name, *limit).unwrap();
+                self.model.queue_limit[*queue] = *limit;
+            }
+            Op::DeploymentLimit(at, limit) => {
+                let Some(deployment) = &mut self.model.deployments[*at] else {
+                    return self.look();
+                };
+                let patch = DeploymentPatch::new().concurrency_limit(positive(*limit));
+                self.engine.update_deployment(deployment.id, patch).unwrap();
+                deployment.limit = positive(*limit).map(NonZeroU32::get);
+            }
+            Op::PausePool(pool, paused) => {
+                let name = POOLS[*pool];
+                if *paused {
+                    self.engine.pause_pool(name)
+                } else {
+                    self.engine.resume_pool(name)
+                }
+                .unwrap();
+                self.model.pool_paused[*pool] = *paused;
+            }
+            Op::PauseQueue(queue, paused) => {
+                let (pool, name) = queue_name(*queue);
+                if *paused {
+                    self.engine.pause_queue(pool, name)
+                } else {
+                    self.engine.resume_queue(pool, name)
+                }
+                .unwrap();
+                self.model.queue_paused[*queue] = *paused;
+            }
+            Op::Delete(at) => {
+                let Some(deployment) = self.model.deployments[*at].take() else {
+                    return self.look();
+                };
+                self.engine.delete_deployment(deployment.id).unwrap();
+                for (number, run) in self.model.runs.iter_mut().enumerate() {
+                    if run.deployment == Some(deployment.id)
+                        && matches!(run.at, At::Later | At::Line | At::Retry)
+                    {
+                        run.at = At::Finished(StateType::Cancelled);
+                        self.model.alarms.retain(|alarm| alarm.2 != number);
+                    }
+                }
+            }
+            Op::Deploy(at) => self.deploy(*at),
+            Op::Wait(millis) => self.clock.advance(Duration::from_millis(millis.unsigned_abs())),
+            Op::Jump(seconds) => {
+                self.clock.jump_to(now.wall + TimeDelta::seconds(*seconds));
+                self.model.jumped = true;
+            }
+            Op::Advance => self.look(),
+        }
+    }
+
+    /// The status report is the model's, at a later version if it says anything else than before.
+    fn agree(&self) {
+        self.engine.check_invariants();
+        let (status, model) = (self.engine.snapshot(), &self.model);
+        for priority in Priority::descending() {
+            let here = model.count(|run| run.at == At::Line && run.level == priority.level());
+            assert_eq!(
+                status.priority_breakdown.at(priority) as usize,
+                here,
+                "level {priority}"
+            );
+        }
+        let finished = |state| model.count(|run| run.at == At::Finished(state)) as u64;
+        let held = model.held(|_| true);
+        assert_eq!(status.queued_tasks, model.waiting());
+        assert_eq!(status.priority_breakdown.total(), status.queued_tasks);
+        assert_eq!(status.processing_tasks, held as usize);
+        assert_eq!(status.scheduled, model.scheduled());
+        assert_eq!(
+            status.blocked,
+            model.count(|run| run.at == At::Line && model.blocked(run))
+        );
+        assert_eq!(
+            status.concurrency,
+            model.limit.map(|max| Concurrency { used: held, max })
+        );
+        let totals = Totals {
+            accepted: model.runs.len() as u64,
+            claimed: model.claimed,
+            completed: finished(StateType::Completed),
+            failed: finished(StateType::Failed),
+            crashed: finished(StateType::Crashed),
+            cancelled: finished(StateType::Cancelled),
+            retried: model.retried,
+            missed: 0,
+        };
+        assert_eq!(status.totals, totals);
+        let unchanged = QueueStatus {
+            version: self.before.version,
+            ..status
+        };
+        assert!(
+            status.version > self.before.version || unchanged == self.before,
+            "T1: a change has a version"
+        );
+        assert!(status.version >= self.before.version);
+    }
+
+    /// R1: every run is in the one place that the model says.
+    fn agree_on_runs(&mut self) {
+        self.apply(&Op::Advance);
+        for run in &self.model.runs {
+            let read = self.engine.run(run.id).unwrap();
+            let (place, state) = match run.at {
+                At::Later | At::Retry => (Place::Scheduled, StateType::Scheduled),
+                At::Line if self.model.blocked(run) => (Place::Blocked, StateType::Scheduled),
+                At::Line => (Place::Ready, StateType::Scheduled),
+                At::Claimed { state, .. } => (Place::Claimed, state),
+                At::Finished(state) => (Place::Finished, state),
+            };
+            assert_eq!((read.place, read.state_type), (place, Some(state)), "{run:?}");
+            assert_eq!(
+                (read.priority.level(), read.run_count),
+                (run.level, run.starts),
+                "{run:?}"
+            );
+        }
+    }
+
+    /// Opens everything and lets all that is left run, in order.
+    fn run_out(&mut self) {
+        self.apply(&Op::Limit(None));
+        for pool in 0..2 {
+            self.apply(&Op::PoolLimit(pool, None));
+            self.apply(&Op::PausePool(pool, false));
+        }
+        for queue in 0..6 {
+            self.apply(&Op::QueueLimit(queue, None));
+            self.apply(&Op::PauseQueue(queue, false));
+        }
+        while self.model.count(|run| !matches!(run.at, At::Finished(_))) > 0 {
+            while self.model.claim(&[0, 1, 2, 3, 4, 5]).is_ok() {
+                self.apply(&Op::ClaimAll);
+                self.agree();
+            }
+            for pick in 0..self.claims.len() {
+                self.apply(&Op::Complete(pick * 8 + 1, StateType::Completed));
+            }
+            self.apply(&Op::Wait(10_000));
+            self.apply(&Op::Advance);
+            self.agree();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// C1, C2, C3, L1, L2, R1, R2, R5, T1 and E1 over histories of up to 80 calls.
+    #[test]
+    fn c1_c2_c3_l1_r1_r2_the_engine_agrees_with_one_scanned_list(ops in prop::collection::vec(op(), 20..80)) {
+        let mut both = Both::new();
+        for op in &ops {
+            both.apply(op);
+            both.agree();
+        }
+        both.agree_on_runs();
+        both.run_out();
+    }
+}

@@ -1,0 +1,322 @@
+//! The ready order against the obvious model: one list, scanned for the first run that every limit lets in.
+
+use proptest::prelude::*;
+
+use super::ready::{Head, Line, Needs, Ready, Spot, UNLIMITED};
+use crate::Priority;
+
+const QUEUES: u32 = 3;
+const GATES: u32 = 4;
+
+#[derive(Clone, Debug)]
+struct Waiting {
+    queue: u32,
+    needs: Needs,
+    head: Head,
+    row: u32,
+    spot: Spot,
+}
+
+/// The obvious ready order.
+#[derive(Default)]
+struct Model {
+    waiting: Vec<Waiting>,
+    room: Vec<u32>,
+    paused: Vec<bool>,
+}
+
+impl Model {
+    fn lets_in(&self, run: &Waiting) -> bool {
+        !self.paused[run.queue as usize] && run.needs.iter().all(|&gate| self.room[gate as usize] > 0)
+    }
+
+    fn first(&self, queue: u32) -> Option<(Head, u32)> {
+        self.waiting
+            .iter()
+            .filter(|run| run.queue == queue && self.lets_in(run))
+            .map(|run| (run.head, run.row))
+            .min()
+    }
+
+    fn in_order(&self, queue: u32) -> Vec<(Head, u32)> {
+        let mut order: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|run| run.queue == queue)
+            .map(|run| (run.head, run.row))
+            .collect();
+        order.sort_unstable();
+        order
+    }
+
+    /// The runs that wait at a gate outside paused queues, in claim order. For runs that name one limit at most.
+    fn at_gate(&self, gate: u32) -> Vec<Head> {
+        let mut heads: Vec<Head> = self
+            .waiting
+            .iter()
+            .filter(|run| run.needs == [gate] && !self.paused[run.queue as usize])
+            .map(|run| run.head)
+            .collect();
+        heads.sort_unstable();
+        heads
+    }
+
+    fn is_blocked(&self, run: &Waiting) -> bool {
+        let refused = |&gate: &u32| {
+            let before = self.at_gate(gate).iter().filter(|head| **head < run.head).count();
+            before >= self.room[gate as usize] as usize
+        };
+        self.paused[run.queue as usize] || run.needs.first().is_some_and(refused)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Due instants rise, mostly.
+    Insert {
+        queue: u32,
+        needs: Needs,
+        level: u8,
+        back: u32,
+    },
+    /// Takes out some run, wherever it stands.
+    Remove(usize),
+    /// Puts a run that was taken out back at its old place.
+    PutBack(usize),
+    /// Moves a run to another level.
+    Relevel(usize, u8),
+    /// Looks at the first of a queue.
+    First(u32),
+    /// Takes the first of a queue and a slot of each of its limits, in the engine's order: slots first.
+    Claim(u32),
+    /// Gives a slot of a gate back.
+    Release(u32),
+    SetRoom(u32, u32),
+    SetPaused(u32, bool),
+}
+
+fn op(most_needs: usize) -> impl Strategy<Value = Op> {
+    let gates: Vec<u32> = (0..GATES).collect();
+    let room = prop_oneof![4 => 0..4_u32, 1 => Just(UNLIMITED)];
+    prop_oneof![
+        10 => (0..QUEUES, prop::sample::subsequence(gates, 0..=most_needs), 1..=3_u8, 0..4_u32)
+            .prop_map(|(queue, needs, level, back)| Op::Insert { queue, needs, level, back }),
+        3 => any::<usize>().prop_map(Op::Remove),
+        2 => any::<usize>().prop_map(Op::PutBack),
+        1 => (any::<usize>(), 1..=3_u8).prop_map(|(run, level)| Op::Relevel(run, level)),
+        4 => (0..QUEUES).prop_map(Op::First),
+        6 => (0..QUEUES).prop_map(Op::Claim),
+        3 => (0..GATES).prop_map(Op::Release),
+        3 => (0..GATES, room).prop_map(|(gate, room)| Op::SetRoom(gate, room)),
+        1 => (0..QUEUES, any::<bool>()).prop_map(|(queue, paused)| Op::SetPaused(queue, paused)),
+    ]
+}
+
+/// The ready order and its model, driven side by side.
+struct Both {
+    ready: Ready,
+    model: Model,
+    gone: Vec<Waiting>,
+    seq: u64,
+}
+
+impl Both {
+    fn new() -> Self {
+        let mut ready = Ready::default();
+        (0..QUEUES).for_each(|queue| ready.add_queue(queue, false));
+        (0..GATES).for_each(|gate| ready.add_gate(gate, 1));
+        let model = Model {
+            waiting: Vec::new(),
+            room: vec![1; GATES as usize],
+            paused: vec![false; QUEUES as usize],
+        };
+        Self {
+            ready,
+            model,
+            gone: Vec::new(),
+            seq: 0,
+        }
+    }
+
+    fn insert(&mut self, queue: u32, needs: Needs, head: Head, row: u32) {
+        let spot = self
+            .ready
+            .insert(queue, needs.clone(), head.priority.0, head.line, row);
+        self.model.waiting.push(Waiting {
+            queue,
+            needs,
+            head,
+            row,
+            spot,
+        });
+    }
+
+    fn remove(&mut self, at: usize) -> Waiting {
+        let run = self.model.waiting.swap_remove(at);
+        assert_eq!(self.ready.remove(run.spot), run.row);
+        run
+    }
+
+    fn set_room(&mut self, gate: u32, room: u32) {
+        self.model.room[gate as usize] = room;
+        self.ready.set_room(gate, room);
+    }
+
+    fn first(&mut self, queue: u32) -> Option<usize> {
+        let found = self
+            .ready
+            .first(queue)
+            .map(|(head, spot)| (head, self.ready.row(spot)));
+        assert_eq!(found, self.model.first(queue), "the first of queue {queue}");
+        let (_, row) = found?;
+        self.model.waiting.iter().position(|run| run.row == row)
+    }
+
+    fn apply(&mut self, op: Op) {
+        let pick = |many: usize, of: usize| (of > 0).then(|| many % of);
+        match op {
+            Op::Insert {
+                queue,
+                needs,
+                level,
+                back,
+            } => {
+                self.seq += 1;
+                let due = i64::try_from(self.seq).unwrap() - i64::from(back) * 3;
+                let line = Line { due, seq: self.seq };
+                let row = u32::try_from(self.seq).unwrap();
+                self.insert(queue, needs, Head::new(Priority::new(level).unwrap(), line), row);
+            }
+            Op::Remove(run) => {
+                if let Some(at) = pick(run, self.model.waiting.len()) {
+                    let run = self.remove(at);
+                    self.gone.push(run);
+                }
+            }
+            Op::PutBack(run) => {
+                if let Some(at) = pick(run, self.gone.len()) {
+                    let run = self.gone.swap_remove(at);
+                    self.insert(run.queue, run.needs, run.head, run.row);
+                }
+            }
+            Op::Relevel(run, level) => {
+                if let Some(at) = pick(run, self.model.waiting.len()) {
+                    let run = self.remove(at);
+                    let head = Head::new(Priority::new(level).unwrap(), run.head.line);
+                    self.insert(run.queue, run.needs, head, run.row);
+                }
+            }
+            Op::First(queue) => drop(self.first(queue)),
+            Op::Claim(queue) => {
+                if let Some(at) = self.first(queue) {
+                    for gate in self.model.waiting[at].needs.clone() {
+                        let room = self.model.room[gate as usize];
+                        if room != UNLIMITED {
+                            self.set_room(gate, room - 1);
+                        }
+                    }
+                    let run = self.remove(at);
+                    self.gone.push(run);
+                }
+            }
+            Op::Release(gate) => {
+                let room = self.model.room[gate as usize];
+                self.set_room(gate, room.saturating_add(1));
+            }
+            Op::SetRoom(gate, room) => self.set_room(gate, room),
+            Op::SetPaused(queue, paused) => {
+                self.model.paused[queue as usize] = paused;
+                self.ready.set_paused(queue, paused);
+            }
+        }
+        self.ready.check();
+    }
+
+    /// What can be said exactly only while every run names one limit at most.
+    fn agree_on_blocked(&self) {
+        let mut blocked = 0;
+        for run in &self.model.waiting {
+            let is = self.model.is_blocked(run);
+            blocked += usize::from(is);
+            assert_eq!(self.ready.is_blocked(run.spot), is, "row {}", run.row);
+        }
+        assert_eq!(self.ready.blocked(), blocked);
+        for gate in 0..GATES {
+            assert_eq!(self.ready.waiting_at(gate), self.model.at_gate(gate).len());
+        }
+    }
+
+    fn agree_on_order(&mut self) {
+        for queue in 0..QUEUES {
+            let order: Vec<(Head, u32)> = self.ready.in_order(queue).collect();
+            assert_eq!(order, self.model.in_order(queue), "queue {queue}");
+        }
+    }
+
+    fn drain(&mut self) {
+        for queue in 0..QUEUES {
+            self.apply(Op::SetPaused(queue, false));
+        }
+        for gate in 0..GATES {
+            self.apply(Op::SetRoom(gate, UNLIMITED));
+        }
+        for queue in 0..QUEUES {
+            while self.first(queue).is_some() {
+                self.apply(Op::Claim(queue));
+            }
+        }
+        assert!(
+            self.model.waiting.is_empty(),
+            "a run was lost: {:?}",
+            self.model.waiting
+        );
+        assert_eq!(self.ready.blocked(), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn c1_the_first_of_a_queue_is_the_first_that_all_its_limits_let_in(
+        ops in prop::collection::vec(op(3), 1..120),
+    ) {
+        let mut both = Both::new();
+        for op in ops {
+            both.apply(op);
+            both.agree_on_order();
+        }
+        both.drain();
+    }
+
+    #[test]
+    fn t1_blocked_are_those_beyond_the_room_of_their_limit_and_those_of_paused_queues(
+        ops in prop::collection::vec(op(1), 1..80),
+    ) {
+        let mut both = Both::new();
+        for op in ops {
+            both.apply(op);
+            both.agree_on_blocked();
+        }
+        both.drain();
+    }
+}
+
+#[test]
+fn l4_a_class_behind_two_full_limits_starts_when_the_second_gains_room() {
+    let mut both = Both::new();
+    let level = Priority::MIN;
+    let line = |seq| Line { due: 0, seq };
+    both.set_room(0, 1);
+    both.set_room(1, 0);
+    // The better class needs both limits, and hides the other one at limit 0 only while it may start.
+    both.insert(0, vec![0, 1], Head::new(level, line(1)), 1);
+    both.insert(0, vec![0], Head::new(level, line(2)), 2);
+    assert_eq!(both.first(0).map(|at| both.model.waiting[at].row), Some(2));
+    both.apply(Op::SetRoom(0, 0));
+    assert_eq!(both.first(0), None);
+    both.apply(Op::SetRoom(1, 1));
+    assert_eq!(both.first(0), None);
+    both.apply(Op::SetRoom(0, 1));
+    assert_eq!(both.first(0).map(|at| both.model.waiting[at].row), Some(1));
+}

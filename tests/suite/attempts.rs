@@ -1,0 +1,142 @@
+//! Attempts: retries, timeouts, places in line.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tenfold::clock::Clock;
+use tenfold::engine::Outcome;
+use tenfold::model::StateType;
+use tenfold::{Ended, NewRun, Retry};
+
+use crate::support::{engine, level, take};
+
+#[test]
+fn r5_an_attempt_that_failed_without_having_begun_uses_up_a_retry() {
+    // It was counted by starts, so a worker that never called `begin` was handed the same run for ever.
+    let (engine, clock) = engine();
+    let retry = Retry::fixed(1, Duration::from_secs(1));
+    engine.submit(NewRun::of("f").retry(retry)).unwrap();
+    let first = take(&engine);
+    assert_eq!(
+        engine.complete(&first, Outcome::failed("no")).unwrap(),
+        Ended::Retrying
+    );
+    clock.advance(Duration::from_secs(1));
+    let second = take(&engine);
+    assert_eq!(second.attempt(), 2);
+    let failed = Ended::Finished(StateType::Failed);
+    assert_eq!(engine.complete(&second, Outcome::failed("no")).unwrap(), failed);
+    engine.submit("f").unwrap();
+    assert_eq!(
+        engine.complete(&take(&engine), Outcome::failed("no")).unwrap(),
+        failed
+    );
+}
+
+#[test]
+fn e1_a_wall_clock_that_went_back_does_not_move_a_retry_before_what_was_accepted_before_it() {
+    // The retry's instant was told from a wall clock that stood still, so it lay before runs accepted earlier, but only
+    // when nobody had looked in between.
+    for look in [false, true] {
+        let (engine, clock) = engine();
+        let start = clock.now().wall;
+        let retry = Retry::fixed(1, Duration::from_secs(5));
+        let failing = engine.submit(NewRun::of("f").retry(retry)).unwrap().id;
+        engine.complete(&take(&engine), Outcome::failed("no")).unwrap();
+        clock.jump_to(start - TimeDelta::hours(1));
+        clock.advance(Duration::from_secs(1));
+        let before = engine.submit("f").unwrap().id;
+        clock.advance(Duration::from_secs(4));
+        if look {
+            engine.advance().unwrap();
+        }
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(
+            engine.now().unwrap(),
+            start,
+            "engine time stands still until the wall has caught up"
+        );
+        assert_eq!(take(&engine).run(), before);
+        assert_eq!(take(&engine).run(), failing);
+    }
+}
+
+#[test]
+fn e2_a_clock_may_jump_from_one_end_of_time_to_the_other() {
+    let (engine, clock) = engine();
+    engine.submit("f").unwrap();
+    engine
+        .submit(NewRun::of("f").timeout(Duration::from_secs(1)))
+        .unwrap();
+    let (one, other) = (take(&engine), take(&engine));
+    clock.jump_to(DateTime::<Utc>::MIN_UTC);
+    engine.begin(&one).unwrap();
+    engine.begin(&other).unwrap();
+    clock.jump_to(DateTime::<Utc>::MAX_UTC);
+    engine.complete(&one, Outcome::Cancelled).unwrap();
+    clock.advance(Duration::MAX);
+    engine.advance().unwrap();
+    assert_eq!(engine.snapshot().processing_tasks, 0);
+    assert!(engine.submit("f").is_ok());
+}
+
+#[test]
+fn e2_an_engine_may_start_at_the_first_instant_and_wake_at_the_last() {
+    let clock = tenfold::clock::ManualClock::at(DateTime::<Utc>::MIN_UTC);
+    let engine = tenfold::Engine::builder().clock(clock.clone()).build().unwrap();
+    engine.flow("f").unwrap();
+    let run = engine.submit("f").unwrap().id;
+    let claim = take(&engine);
+    engine.begin(&claim).unwrap();
+    clock.jump_to(DateTime::<Utc>::MAX_UTC);
+    engine.complete(&claim, Outcome::Cancelled).unwrap();
+    let ran = engine.run(run).unwrap().total_run_time;
+    assert!(ran > Duration::from_secs(200_000 * 365 * 86_400), "{ran:?}");
+}
+
+#[test]
+fn c2_a_run_that_changed_its_level_while_claimed_goes_back_behind_that_level() {
+    let (engine, clock) = engine();
+    let moved = engine.submit("f").unwrap().id;
+    let claim = take(&engine);
+    clock.advance(Duration::from_secs(1));
+    let there = engine.submit(NewRun::of("f").priority(level(5))).unwrap().id;
+    engine.set_priority(moved, level(5)).unwrap();
+    engine.give_back(&claim).unwrap();
+    assert_eq!(take(&engine).run(), there);
+    assert_eq!(take(&engine).run(), moved);
+}
+
+#[test]
+fn c2_a_run_that_changed_its_level_before_it_was_due_stands_last_among_those_of_its_instant() {
+    let (engine, clock) = engine();
+    let at = clock.now().wall + TimeDelta::seconds(10);
+    let moved = engine.submit(NewRun::of("f").not_before(at)).unwrap().id;
+    let there = engine
+        .submit(NewRun::of("f").not_before(at).priority(level(5)))
+        .unwrap()
+        .id;
+    engine.set_priority(moved, level(5)).unwrap();
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(take(&engine).run(), there);
+    assert_eq!(take(&engine).run(), moved);
+}
+
+#[test]
+fn c2_a_claim_given_up_returns_to_its_old_place() {
+    let (engine, _) = engine();
+    let runs: Vec<_> = (0..3).map(|_| engine.submit("f").unwrap().id).collect();
+    let (first, second) = (take(&engine), take(&engine));
+    engine.give_back(&second).unwrap();
+    engine.give_back(&first).unwrap();
+    let order: Vec<_> = (0..3).map(|_| take(&engine).run()).collect();
+    assert_eq!(order, runs);
+    assert_eq!(take_attempt(&engine, &first), None);
+}
+
+/// A claim that was given up is good for nothing.
+fn take_attempt(engine: &tenfold::Engine, stale: &tenfold::engine::Claim) -> Option<Ended> {
+    assert!(engine.begin(stale).is_err());
+    assert!(engine.give_back(stale).is_err());
+    engine.complete(stale, Outcome::Cancelled).ok()
+}
