@@ -25,13 +25,12 @@ mod schedule;
 #[path = "../workload/mod.rs"]
 mod workload;
 
-/// Every group, in the order of printing.
-const GROUPS: &[fn(&mut frame::Bench)] = &[queue::lines, limit::lines, schedule::lines, engine::lines];
 /// Every group, in the order of printing; one a line.
 #[rustfmt::skip]
 const GROUPS: &[fn(&mut frame::Bench)] = &[
     queue::lines,
     limit::lines,
+    schedule::lines,
     engine::lines,
 ];
 

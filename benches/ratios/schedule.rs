@@ -76,7 +76,7 @@ fn start() -> DateTime<Utc> {
 }
 
 /// Each date from the one before, as a scheduler asks; rare ones from the start again.
-fn chain<T: Copy>(start: T, next: impl Fn(T) -> Option<T> + 'static) -> Side {
+fn chain<T: Copy + 'static>(start: T, next: impl Fn(T) -> Option<T> + 'static) -> Side {
     timed(DATES, move || {
         let mut at = start;
         for n in 0..DATES {

@@ -568,3 +568,42 @@ impl Ready {
         assert_eq!(self.blocked, blocked, "I3 broken");
     }
 }
+
+/// What only tests ask.
+#[cfg(test)]
+impl Ready {
+    /// How many runs wait at a limit, whether it lets them in or not.
+    pub(crate) fn waiting_at(&self, gate: u32) -> usize {
+        self.gates.get(&gate).map_or(0, |gate| gate.waiting)
+    }
+
+    /// Claim order of one queue, whether limits have room or not: the waiting rows with their heads.
+    pub(crate) fn in_order(&self, queue: u32) -> impl Iterator<Item = (Head, u32)> + '_ {
+        let mut sources: Vec<_> = self
+            .members(queue)
+            .map(|class| {
+                class
+                    .lanes
+                    .iter()
+                    .map(|(ticket, row)| (Head::of(ticket), *row))
+                    .peekable()
+            })
+            .collect();
+        std::iter::from_fn(move || {
+            let best = sources
+                .iter_mut()
+                .filter_map(|source| source.peek().map(|(head, _)| *head))
+                .min()?;
+            sources
+                .iter_mut()
+                .find_map(|source| source.next_if(|(head, _)| *head == best))
+        })
+    }
+
+    fn members(&self, queue: u32) -> impl Iterator<Item = &Class> {
+        self.classes
+            .iter()
+            .flatten()
+            .filter(move |class| class.queue == queue)
+    }
+}
