@@ -238,7 +238,11 @@ fn apart(locks: usize) -> Side {
         }
         let took = frame::together(vec![
             Box::new(|| (0..ITEMS as u64).for_each(|item| queue.put(Priority::MIN, item))),
-            Box::new(|| (0..ITEMS).for_each(|_| drop(black_box(queue.take())))),
+            Box::new(|| {
+                for _ in 0..ITEMS {
+                    black_box(queue.take());
+                }
+            }),
         ]);
         frame::per_operation(took, ITEMS)
     })
@@ -277,7 +281,9 @@ fn sleeping_ours() -> Side {
         let mut workers: Vec<Box<dyn FnOnce() + Send + '_>> = Vec::new();
         for share in priorities.chunks(AWAITED / 2) {
             workers.push(Box::new(move || {
-                share.iter().for_each(|&priority| queue.put(priority, 0))
+                for &priority in share {
+                    queue.put(priority, 0);
+                }
             }));
             workers.push(Box::new(move || {
                 for _ in share {
@@ -344,7 +350,7 @@ fn async_ours() -> Side {
         }
         runtime.block_on(async {
             for task in tasks {
-                task.await.expect("no task panics")
+                task.await.expect("no task panics");
             }
         });
     })
@@ -374,7 +380,7 @@ fn async_channel() -> Side {
         }
         runtime.block_on(async {
             for task in tasks {
-                task.await.expect("no task panics")
+                task.await.expect("no task panics");
             }
         });
     })
@@ -401,8 +407,12 @@ fn one_by_one() -> Side {
     let queue = filled(ours(), Levels::Uniform, 1_000);
     frame::timed(PAIRS, move || {
         for share in priorities.chunks(BATCH) {
-            share.iter().for_each(|&priority| queue.put(priority, 0));
-            share.iter().for_each(|_| drop(black_box(queue.take())));
+            for &priority in share {
+                queue.put(priority, 0);
+            }
+            for _ in share {
+                black_box(queue.take());
+            }
         }
     })
 }
@@ -468,6 +478,11 @@ pub fn lines(bench: &mut Bench) {
             });
         }
     }
+    threads(bench);
+    depth_and_bytes(bench);
+}
+
+fn threads(bench: &mut Bench) {
     bench.absolute("queue/4/least-share", Goal::no_less(0.25, Unit::Number), fairness);
     bench.versus("queue/levels-apart/2-locks/1-lock", Goal::at_least(1.2), || {
         (apart(2), apart(1))
@@ -500,6 +515,9 @@ pub fn lines(bench: &mut Bench) {
     bench.versus("queue/batch-64/item-by-item", Goal::at_least(2.5), || {
         (batches(), one_by_one())
     });
+}
+
+fn depth_and_bytes(bench: &mut Bench) {
     let sizes = [1_000, 10_000, 100_000, MILLION, 10 * MILLION];
     bench.growth("queue/depth/1k-to-10m", &sizes, Goal::at_most(3.0), |waiting| {
         alone_at_depth(ours, waiting)

@@ -84,6 +84,8 @@ pub(super) struct Band<T, P: Copy + Ord> {
     closed: bool,
 }
 
+/// A band and its lock, on cache lines of their own.
+type Lock<T, P> = CachePadded<Spin<Band<T, P>>>;
 type Guard<'a, T, P> = lock::Guard<'a, Band<T, P>>;
 type Guards<'a, T, P> = [Option<Guard<'a, T, P>>; Priority::LEVELS];
 
@@ -110,8 +112,9 @@ pub(super) enum Found<T> {
 /// * **B2** a bounded queue with several locks has `counted` equal to the sum of the lane lengths whenever all locks
 ///   are held;
 /// * **B3** `closed` is the same in all bands whenever all locks are held.
+#[expect(clippy::struct_field_names, reason = "the bands are what it is")]
 pub(super) struct Bands<T, P: Copy + Ord> {
-    bands: Box<[CachePadded<Spin<Band<T, P>>>]>,
+    bands: Box<[Lock<T, P>]>,
     band_of: [u8; Priority::LEVELS],
     /// `usize::MAX` when there is no bound.
     capacity: usize,

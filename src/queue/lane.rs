@@ -4,6 +4,11 @@
 //! chunk's mask says how many items are before it, so a ticket is found without an index or a generation: a number whose
 //! bit is gone finds nothing. An item costs its own bytes, those of its place, and a 64th of a chunk's header.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the paths of nanoseconds are measured with their callers around them"
+)]
+
 use std::collections::{BTreeMap, VecDeque, btree_map};
 use std::iter::Peekable;
 use std::ops::Bound;

@@ -1,5 +1,10 @@
 //! The unlocked core: ten lanes, a map of which hold something, and tickets. No lock, no clock.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the paths of nanoseconds are measured with their callers around them"
+)]
+
 use std::fmt;
 
 use super::lane::{Lane, LaneIter, Spares};
@@ -64,7 +69,7 @@ impl<P: fmt::Debug> fmt::Debug for Ticket<P> {
             .field("level", &self.priority().level())
             .field("place", &self.place)
             .field("number", &self.number())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,6 +113,7 @@ pub struct Taken<T, P> {
 /// assert_eq!(lanes.remove(slow).unwrap().item, "slow");
 /// assert!(lanes.remove(slow).is_none());
 /// ```
+#[expect(clippy::struct_field_names, reason = "ten lanes are what it is")]
 pub struct Lanes<T, P> {
     lanes: [Option<Box<Lane<P, T>>>; Priority::LEVELS],
     occupied: u16,

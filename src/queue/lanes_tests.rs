@@ -93,6 +93,7 @@ fn pick<T: Copy>(from: &[T], index: usize) -> Option<T> {
     (!from.is_empty()).then(|| from[index % from.len()])
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each operation")]
 fn agrees(ops: Vec<Op>) {
     let mut lanes = Lanes::new();
     let mut model = Model::default();

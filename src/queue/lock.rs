@@ -5,8 +5,6 @@
 //! that lost its processor is waited for by giving up one's own.
 
 #[cfg(not(loom))]
-use crossbeam::utils::Backoff;
-#[cfg(not(loom))]
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 /// What [`Spin::lock`] gives; dropped, the lock is free.
@@ -36,14 +34,19 @@ impl<T> Spin<T> {
     #[cold]
     #[inline(never)]
     fn lock_slowly(&self) -> Guard<'_, T> {
-        let backoff = Backoff::new();
+        let mut pauses = 64;
         loop {
-            backoff.snooze();
-            // Looking does not take the line from whoever holds the lock; trying does.
-            if !self.0.is_locked()
-                && let Some(guard) = self.0.try_lock()
-            {
+            // Short first looks would only take the cache lines of the lock from who is using what they guard.
+            for _ in 0..pauses {
+                std::hint::spin_loop();
+            }
+            if let Some(guard) = self.0.try_lock() {
                 return guard;
+            }
+            if pauses < 256 {
+                pauses *= 2;
+            } else {
+                std::thread::yield_now();
             }
         }
     }

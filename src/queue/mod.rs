@@ -1,4 +1,60 @@
 //! Order: ten levels, first in first out inside each, and tickets.
+//!
+//! [`Queue`] is shared between threads; [`Lanes`] is the same order without a lock, for those who have one already. The
+//! module knows no clock and no runtime: time is told, and a waiter is a [`Waker`](std::task::Waker).
+//!
+//! | promise | of a [`Queue`] |
+//! |---|---|
+//! | **Q1** strict priority | linearizable: a pop takes from the highest level that holds an item at one instant; `None` means that all were empty at one |
+//! | **Q2** FIFO | inside a level in the order in which pushes took effect |
+//! | **Q3** tickets | find, remove and move an item in constant time; a stale or foreign one finds nothing, never another item; [`Queue::put_back`] returns an item to its old place |
+//! | **Q4** bounded | by a capacity; a refused push returns the item and says *not now* or *never*; batches are let in whole or not at all |
+//! | **Q5** counts | of all levels, at one instant |
+//! | **Q6** aging | optional: an item at level p is never overtaken by one pushed more than 10 - p intervals after it |
+//! | **Q7** depth | no cost grows with what waits |
+//!
+//! What a million waiting items cost beyond their own bytes is printed by `cargo bench --bench ratios -- queue/memory`:
+//! 1.3 bytes an item of 8 bytes; 17 where items carry a place of 16 bytes, as in `Lanes<u32, (i64, u64)>`. An item that was
+//! put back and still waits sits in a tree and costs more (25 bytes beyond its own).
+//!
+//! # How it is built
+//!
+//! * `lane`: one level. A ring of chunks of 64 numbers each, a mask in each chunk, and a tree for what came out of order.
+//! * [`lanes`]: ten of them and a bitmap; levels, tickets, iteration.
+//! * `bands`: the locks, and the one rule that makes every answer one of an instant: hold all the locks it depends on.
+//! * `wait`: the line of waiters, and why no wake-up is lost. `pop`: the future, and the thread that sleeps on it.
+//! * `fault`: deliberate mistakes, so that the models in `loom_tests` are seen to fail.
+//!
+//! # How many locks
+//!
+//! [`QueueBuilder::locks`] says how many locks the ten levels share; the promises do not depend on it. **The default is 1.**
+//! A pop has to know that every level above the one it takes from is empty, so it must touch the locks above (or something
+//! else that every push up there writes); with one lock it touches one line. More locks pay when those who push keep to
+//! levels below those who pop. Refused designs, with the figures that `reference/speed.md` has for prototypes on two cores
+//! (million push and pop pairs a second, levels uniform, nothing waiting: 1 thread, 1 + 1, 2 + 2):
+//!
+//! | design | 1 | 1 + 1 | 2 + 2 | why not |
+//! |---|---|---|---|---|
+//! | one short, spinning, backing-off lock over ten lanes | 140 | 72 | 76 | this one |
+//! | a lock per level and an atomic bitmap, second look at the bitmap | 109 | 26 | 32 | every call drags a cold line across when all touch all levels; its argument needs a total order of the bitmap's loads |
+//! | lock-free intake, merged by the popper | 78 | 54 | 58 | slower, and tickets would need a second path into the intake |
+//! | ten lock-free queues and a bitmap | 38 | 14 | 27 | breaks priority under threads; no tickets |
+//! | a heap in a mutex | 87 | 5 | 6 | grows with what waits |
+//!
+//! Of the other choices:
+//!
+//! * *The lock* is a [`spin`] lock: one exchange to take it and one store to let it go, where a lock that can put its waiters
+//!   to sleep needs a second exchange. Who finds it taken stays away for 64 pauses and more, so that the holder's next calls
+//!   find their lines still in its cache.
+//! * *An item is as small as it can be*: between two cores it is the items' own cache lines that travel. Slots with a tag
+//!   and a place (24 bytes for an item of 8) were measured at 1.3 to 1.5 times the time of what is here, between two threads.
+//! * *Tickets without an index*: a number that is never given out twice says chunk and bit. A slab with generations would
+//!   cost 16 bytes an item and a cold line for each pop of a deep queue.
+//!
+//! # Waiting
+//!
+//! [`Queue::try_pop`] does not wait, [`Queue::pop_blocking`] and [`Queue::pop_until`] put the thread to sleep,
+//! [`Queue::pop`] is a future. Nobody is woken, and no waker is cloned or dropped, while a lock is held.
 
 mod bands;
 mod error;

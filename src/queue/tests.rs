@@ -27,9 +27,11 @@ struct Model {
     now: u64,
     closed: bool,
     arrivals: u64,
-    /// (level, told time at arrival, arrival, item, ticket)
-    items: Vec<(u8, u64, u64, u32, Ticket)>,
+    items: Vec<Known>,
 }
+
+/// (level, told time at arrival, arrival, item, ticket)
+type Known = (u8, u64, u64, u32, Ticket);
 
 impl Model {
     fn push(&mut self, level: u8, item: u32, ticket: Ticket) {
@@ -48,7 +50,6 @@ impl Model {
         })
     }
 
-    /// Only the first of each level can be next, however old the others look after a put back.
     fn find(&self, ticket: Ticket) -> Option<usize> {
         self.items.iter().position(|item| item.4 == ticket)
     }
@@ -97,7 +98,7 @@ struct Pair {
     model: Model,
     given: Vec<Ticket>,
     /// Popped, with what the model knew of it.
-    out: Vec<(Popped<u32>, (u8, u64, u64, u32, Ticket))>,
+    out: Vec<(Popped<u32>, Known)>,
     next: u32,
 }
 
@@ -181,7 +182,9 @@ impl Pair {
             Op::PopBatch(max) => {
                 let batch = self.queue.pop_batch(max);
                 assert_eq!(batch.len(), max.min(self.model.items.len()));
-                batch.into_iter().for_each(|popped| self.popped(Some(popped)));
+                for popped in batch {
+                    self.popped(Some(popped));
+                }
             }
             Op::Remove(index) => {
                 if let Some(&ticket) = self.given.get(index % self.given.len().max(1)) {

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 
 /// What was called, and what it answered. Items are named by numbers that are pushed once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Call {
+pub(crate) enum Call {
     Push { level: u8, item: u32 },
     Pop { found: Option<u32> },
     Remove { item: u32, found: bool },
@@ -23,12 +23,12 @@ pub enum Call {
 
 /// One call of one thread.
 #[derive(Clone, Copy, Debug)]
-pub struct Event {
-    pub call: Call,
+pub(crate) struct Event {
+    pub(crate) call: Call,
     /// Tick before the call.
-    pub begin: u64,
+    pub(crate) begin: u64,
     /// Tick after the return.
-    pub end: u64,
+    pub(crate) end: u64,
 }
 
 /// The obvious queue: the items in order of arrival, with their levels.
@@ -77,7 +77,7 @@ impl Obvious {
 }
 
 /// An order of the calls (indexes into `history`) that a strict priority queue explains, or `None`: there is none.
-pub fn linearize(history: &[Event]) -> Option<Vec<usize>> {
+pub(crate) fn linearize(history: &[Event]) -> Option<Vec<usize>> {
     assert!(
         history.len() <= 64,
         "a history of {} calls is too long to decide",
@@ -118,7 +118,7 @@ fn search(
 }
 
 /// What is wrong with a history of pushes and pops, if it can be seen from two calls.
-pub fn inversion(history: &[Event]) -> Option<String> {
+pub(crate) fn inversion(history: &[Event]) -> Option<String> {
     /// When an item surely was in: from the end of its push to the begin of its pop.
     #[derive(Clone, Copy)]
     struct Stay {
