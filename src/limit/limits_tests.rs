@@ -12,14 +12,14 @@ const T0: Duration = Duration::ZERO;
 fn limits(specs: impl IntoIterator<Item = LimitSpec>) -> Limits {
     let limits = Limits::new();
     for spec in specs {
-        limits.define(spec, T0).unwrap();
+        limits.define(spec, T0).expect("a new name");
     }
     limits
 }
 
 fn look(waiting: &mut Waiting) -> Option<OwnedMultiPermit> {
     match pin!(waiting).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => Some(answer.unwrap()),
+        Poll::Ready(answer) => Some(answer.expect("waited for")),
         Poll::Pending => None,
     }
 }

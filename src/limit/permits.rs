@@ -143,7 +143,7 @@ impl Waiting {
 
     /// Blocks this thread until it is let in, at most for `timeout`; then it has left the line and the answer is `None`.
     ///
-    /// Time that lets somebody in by decay has to be told by somebody else, through [`Limits::advance`].
+    /// Time that lets somebody in by decay has to be told by somebody else, through [`Limits::advance`](super::Limits::advance).
     #[cfg(not(loom))]
     #[must_use = "the slots are given back when the permit is dropped"]
     pub fn wait(mut self, timeout: Option<Duration>) -> Option<Result<OwnedMultiPermit, LimitsError>> {

@@ -323,3 +323,64 @@ impl fmt::Debug for OwnedPermit {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn poll<F: Future + Unpin>(future: &mut F, count: &std::sync::Arc<Count>) -> Poll<F::Output> {
+        let waker = Waker::from(std::sync::Arc::clone(count));
+        Pin::new(future).poll(&mut Context::from_waker(&waker))
+    }
+
+    #[test]
+    fn the_last_waker_is_woken_once_and_no_other() {
+        let semaphore = Semaphore::new(1);
+        let held = semaphore.try_acquire(1).unwrap();
+        let (old, new) = (std::sync::Arc::default(), std::sync::Arc::default());
+        let mut waiting = semaphore.acquire(1);
+        assert!(poll(&mut waiting, &old).is_pending());
+        assert!(poll(&mut waiting, &new).is_pending());
+        drop(held);
+        assert_eq!(
+            (old.0.load(Ordering::Relaxed), new.0.load(Ordering::Relaxed)),
+            (0, 1)
+        );
+        assert!(poll(&mut waiting, &old).is_ready());
+    }
+
+    #[test]
+    fn raising_and_closing_reach_more_waiters_than_one_batch_holds() {
+        let semaphore = Semaphore::new(1);
+        let held = semaphore.try_acquire(1).unwrap();
+        let count = std::sync::Arc::default();
+        let mut waiting: Vec<_> = (0..100).map(|_| semaphore.acquire(1)).collect();
+        for future in &mut waiting {
+            assert!(poll(future, &count).is_pending());
+        }
+        semaphore.set_limit(51);
+        assert_eq!(count.0.load(Ordering::Relaxed), 50);
+        assert_eq!((semaphore.status().held, semaphore.status().waiting), (51, 50));
+        semaphore.close();
+        assert_eq!(count.0.load(Ordering::Relaxed), 100);
+        let permits = waiting.iter_mut().map(|future| poll(future, &count));
+        let granted = permits
+            .filter(|answer| matches!(answer, Poll::Ready(Ok(_))))
+            .count();
+        assert_eq!(granted, 50);
+        drop(held);
+        assert_eq!(semaphore.status().held, 0, "each was dropped as it was looked at");
+    }
+}
