@@ -85,6 +85,7 @@ const fn level_of(difference: u64) -> usize {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "only the low byte is kept")]
 const fn bucket_of(key: u64, level: usize) -> usize {
     (key >> (8 * level)) as usize & 255
 }
