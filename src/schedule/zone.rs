@@ -322,7 +322,7 @@ mod tests {
                 assert_eq!((next.start, next.before), (segment.end, segment.offset), "{zone}");
                 segment = next;
             }
-            for year in (2090..9999).step_by(7) {
+            for year in (2090..9999).step_by(97) {
                 let at = civil::days_of(year, 1 + year.unsigned_abs() % 12, 28) * DAY;
                 let theirs = micros(tz.to_offset(Timestamp::from_microsecond(at).unwrap()));
                 assert_eq!(zone.offset_at(at), theirs, "{zone} {year}");
