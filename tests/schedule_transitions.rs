@@ -6,6 +6,8 @@
 //! minute of real time. 40 zones, 12 shapes, every transition from
 //! 2000 to 2037; a plain run takes every fifteenth of them, `TENFOLD_DEEP=1` all.
 
+#![expect(clippy::unwrap_used, reason = "a test panics when it is wrong")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};

@@ -412,13 +412,42 @@ impl Schedule {
     /// The first date not before `at`.
     #[must_use]
     pub fn next_at_or_after(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.occurrences(at..).next()
+        self.first_from(start_of(&(at..))).map(civil::instant_of)
     }
 
     /// The first date after `at`.
     #[must_use]
     pub fn next_after(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.occurrences((Bound::Excluded(at), Bound::Unbounded)).next()
+        let from = start_of(&(Bound::Excluded(at), Bound::Unbounded));
+        self.first_from(from).map(civil::instant_of)
+    }
+
+    /// The first date from `from` on, in microseconds: what the iterator says, on a shorter way where there is one.
+    fn first_from(&self, from: i64) -> Option<i64> {
+        match &self.rule {
+            Rule::Cron(cron, zone) if self.settings.is_none() => {
+                let segment = zone.segment_at(from);
+                // Away from a gap the first local time is the first instant.
+                if segment.gap() == 0 || from - segment.start >= segment.gap() {
+                    let local = cron.first_from((from + segment.offset).max(segment.fresh_from()))?;
+                    let (at, in_gap) = if local < segment.local_end() {
+                        (local - segment.offset, false)
+                    } else {
+                        zone.find(local)
+                    };
+                    if !in_gap {
+                        return (at <= civil::LAST).then_some(at);
+                    }
+                }
+            }
+            Rule::Interval(interval, _) if self.settings.is_none() && !interval.is_wall() => {
+                return interval.first_from(interval.anchor, from);
+            }
+            _ => {}
+        }
+        Occurrences::new(self, from, civil::LAST)
+            .next_hit()
+            .map(|(at, _)| at)
     }
 
     /// The first `n` dates not before `at`; fewer when the schedule ends.

@@ -2,7 +2,8 @@
 //!
 //! A zone is a list of *segments*, stretches of time with one UTC offset. Between two of them the clock jumps
 //! forward (a *gap*: wall-clock times that never show) or back (a *fold*: times that show twice). Segments up to
-//! the year 2100 are read once per zone and process; later ones are asked from the rules each time.
+//! the year 2500 are read once per zone and process. From 2100 on the rules are the same every year and the calendar
+//! repeats after 400 years, so later segments are those of 2100 to 2500 again.
 //!
 //! The data are those inside the crate, never the machine's, so that every host gets the same dates.
 //!
@@ -13,6 +14,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -46,9 +49,16 @@ struct Rules {
     starts: Vec<i64>,
     /// Offset of each segment, microseconds east of UTC.
     offsets: Vec<i64>,
-    /// The last segment of the lists has no end in them, and its end is asked from here. `None`: it is endless.
-    later: Option<TimeZone>,
+    /// Whether the clock goes on jumping after the lists end.
+    repeats: bool,
+    /// Where the last search ended. Only a hint: any value gives the same answer, so `Relaxed` will do.
+    hint: AtomicUsize,
 }
+
+/// From here on every year follows the same rules.
+const STEADY: i64 = civil::days_of(2100, 1, 1) * DAY;
+/// After this long the calendar is the same again, weekdays included.
+const CYCLE: i64 = 146_097 * DAY;
 
 /// A stretch of time with one offset.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -143,17 +153,15 @@ impl Zone {
     /// The segment that `instant` lies in.
     pub(crate) fn segment_at(&self, instant: i64) -> Segment {
         let rules = &*self.0;
-        let after = rules.starts.partition_point(|&start| start <= instant);
-        let last = rules.starts.len() - 1;
-        let index = after.saturating_sub(1);
-        match &rules.later {
-            Some(tz) if index == last => later_segment(tz, instant),
-            _ => Segment {
-                start: rules.starts[index],
-                end: rules.starts.get(index + 1).copied().unwrap_or(i64::MAX),
-                offset: rules.offsets[index],
-                before: rules.offsets[index.saturating_sub(1)],
-            },
+        if !rules.repeats || instant < STEADY + CYCLE {
+            return rules.listed(instant);
+        }
+        let ahead = (instant - STEADY).div_euclid(CYCLE) * CYCLE;
+        let segment = rules.listed(instant - ahead);
+        Segment {
+            start: segment.start + ahead,
+            end: segment.end.saturating_add(ahead),
+            ..segment
         }
     }
 
@@ -169,14 +177,19 @@ impl Zone {
 
     /// The instant of a local time: in a gap by the offset before it, in a fold the first one.
     pub(crate) fn resolve(&self, local: i64) -> i64 {
+        self.find(local).0
+    }
+
+    /// The same, and whether the local time lies in a gap.
+    pub(crate) fn find(&self, local: i64) -> (i64, bool) {
         let mut segment = self.segment_at(local.saturating_sub(REACH));
         while local >= segment.local_end() {
             segment = self.segment_at(segment.end);
         }
         if local < segment.start.saturating_add(segment.offset) {
-            local - segment.before
+            (local - segment.before, true)
         } else {
-            local - segment.offset
+            (local - segment.offset, false)
         }
     }
 
@@ -194,12 +207,12 @@ impl Zone {
 
 impl Rules {
     fn of(name: &str, tz: &TimeZone) -> Self {
-        let horizon = civil::days_of(2100, 1, 1) * DAY;
         let mut rules = Self {
             name: name.into(),
             starts: vec![i64::MIN],
             offsets: vec![micros(tz.to_offset(Timestamp::MIN))],
-            later: None,
+            repeats: false,
+            hint: AtomicUsize::new(0),
         };
         for change in tz.following(Timestamp::MIN) {
             let (start, offset) = (change.timestamp().as_microsecond(), micros(change.offset()));
@@ -208,45 +221,33 @@ impl Rules {
             }
             rules.starts.push(start);
             rules.offsets.push(offset);
-            if start >= horizon {
-                rules.later = Some(tz.clone());
+            if start >= STEADY + CYCLE {
+                rules.repeats = true;
                 break;
             }
         }
+        rules.starts.shrink_to_fit();
+        rules.offsets.shrink_to_fit();
         rules
     }
-}
 
-/// The segment of an instant beyond the horizon, from the rules themselves.
-fn later_segment(tz: &TimeZone, instant: i64) -> Segment {
-    let at = Timestamp::from_microsecond(instant.min(Timestamp::MAX.as_second() * SECOND - 1))
-        .expect("an instant before the last one of the library");
-    let offset = micros(tz.to_offset(at));
-    let end = tz
-        .following(at)
-        .find(|change| micros(change.offset()) != offset)
-        .map_or(i64::MAX, |change| change.timestamp().as_microsecond());
-    // The last transition at or before `at` that changed the offset.
-    let mut earlier = tz
-        .preceding(at.checked_add(jiff::SignedDuration::from_micros(1)).unwrap_or(at))
-        .filter(|change| micros(change.offset()) == offset);
-    let (start, before) = loop {
-        let Some(change) = earlier.next() else {
-            break (i64::MIN, offset);
-        };
-        let start = change.timestamp();
-        let before = start
-            .checked_sub(jiff::SignedDuration::from_micros(1))
-            .map_or(offset, |just| micros(tz.to_offset(just)));
-        if before != offset {
-            break (start.as_microsecond(), before);
+    /// The segment in the lists that `instant` lies in.
+    fn listed(&self, instant: i64) -> Segment {
+        let end_of = |index: usize| self.starts.get(index + 1).copied().unwrap_or(i64::MAX);
+        let mut index = self.hint.load(Relaxed);
+        if instant < self.starts[index] || instant >= end_of(index) {
+            index = self
+                .starts
+                .partition_point(|&start| start <= instant)
+                .saturating_sub(1);
+            self.hint.store(index, Relaxed);
         }
-    };
-    Segment {
-        start,
-        end,
-        offset,
-        before,
+        Segment {
+            start: self.starts[index],
+            end: end_of(index),
+            offset: self.offsets[index],
+            before: self.offsets[index.saturating_sub(1)],
+        }
     }
 }
 
@@ -310,27 +311,22 @@ mod tests {
 
     #[test]
     fn later_segments_go_on_where_the_list_ends() {
-        for name in [
-            "America/New_York",
-            "Africa/Casablanca",
-            "Australia/Lord_Howe",
-            "Asia/Tokyo",
-        ] {
-            let zone = Zone::named(name).unwrap();
-            let mut segment = zone.segment_at(civil::days_of(2098, 1, 1) * DAY);
-            for _ in 0..400 {
+        for zone in every_zone() {
+            let tz = TimeZone::get(zone.name()).unwrap();
+            let mut segment = zone.segment_at(civil::days_of(2498, 1, 1) * DAY);
+            for _ in 0..12 {
                 if segment.end == i64::MAX {
                     break;
                 }
                 let next = zone.segment_at(segment.end);
-                assert_eq!((next.start, next.before), (segment.end, segment.offset), "{name}");
+                assert_eq!((next.start, next.before), (segment.end, segment.offset), "{zone}");
                 segment = next;
             }
-            let last = zone.segment_at(civil::LAST);
-            assert!(
-                last.start < civil::LAST && last.end > civil::LAST,
-                "{name} {last:?}"
-            );
+            for year in (2090..9999).step_by(97) {
+                let at = civil::days_of(year, 1 + year.unsigned_abs() % 12, 28) * DAY;
+                let theirs = micros(tz.to_offset(Timestamp::from_microsecond(at).unwrap()));
+                assert_eq!(zone.offset_at(at), theirs, "{zone} {year}");
+            }
         }
     }
 

@@ -13,8 +13,6 @@
 //! * **C3** records with equal keys are in one bucket, in the order of their insertion;
 //! * **C4** bit `n` of a level's map is set exactly when its bucket `n` holds records.
 
-use super::slots::push_lean;
-
 /// A due time and the slot of its item. 12 bytes: the halves of the key keep the alignment at 4.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
@@ -38,10 +36,51 @@ impl Record {
     }
 }
 
+/// Records in order of insertion, in chunks: growing moves nothing, and at most one chunk is slack.
+#[derive(Clone, Debug)]
+struct Bucket {
+    full: Vec<Vec<Record>>,
+    tail: Vec<Record>,
+}
+
+/// Records in a chunk of a bucket.
+const CHUNK: usize = 512;
+
+impl Bucket {
+    const EMPTY: Self = Self {
+        full: Vec::new(),
+        tail: Vec::new(),
+    };
+
+    fn push(&mut self, record: Record) {
+        if self.tail.len() == CHUNK {
+            let full = std::mem::replace(&mut self.tail, Vec::with_capacity(CHUNK));
+            self.full.push(full);
+        }
+        self.tail.push(record);
+    }
+
+    fn len(&self) -> usize {
+        self.full.len() * CHUNK + self.tail.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Record> {
+        self.full.iter().flatten().chain(&self.tail).copied()
+    }
+
+    fn into_records(self) -> impl Iterator<Item = Record> {
+        self.full.into_iter().flatten().chain(self.tail)
+    }
+
+    fn capacity(&self) -> usize {
+        self.full.iter().map(Vec::capacity).sum::<usize>() + self.tail.capacity()
+    }
+}
+
 /// The buckets of one level.
 #[derive(Clone, Debug)]
 struct Level {
-    buckets: Box<[Vec<Record>; 256]>,
+    buckets: Box<[Bucket; 256]>,
     map: [u64; 4],
 }
 
@@ -56,19 +95,19 @@ pub(super) struct Calendar {
 impl Level {
     fn new() -> Self {
         Self {
-            buckets: Box::new([const { Vec::new() }; 256]),
+            buckets: Box::new([Bucket::EMPTY; 256]),
             map: [0; 4],
         }
     }
 
     fn push(&mut self, bucket: usize, record: Record) {
         self.map[bucket / 64] |= 1 << (bucket % 64); // C4
-        push_lean(&mut self.buckets[bucket], record);
+        self.buckets[bucket].push(record);
     }
 
-    fn take(&mut self, bucket: usize) -> Vec<Record> {
+    fn take(&mut self, bucket: usize) -> Bucket {
         self.map[bucket / 64] &= !(1 << (bucket % 64)); // C4
-        std::mem::take(&mut self.buckets[bucket])
+        std::mem::replace(&mut self.buckets[bucket], Bucket::EMPTY)
     }
 
     fn first(&self) -> Option<usize> {
@@ -85,6 +124,7 @@ const fn level_of(difference: u64) -> usize {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "only the low byte is kept")]
 const fn bucket_of(key: u64, level: usize) -> usize {
     (key >> (8 * level)) as usize & 255
 }
@@ -120,7 +160,7 @@ impl Calendar {
 
     /// Moves the base just beyond `end` and hands out the buckets that are due, in order; the records inside one
     /// are in order of insertion.
-    pub(super) fn advance(&mut self, end: u64, mut due: impl FnMut(Vec<Record>)) {
+    pub(super) fn advance(&mut self, end: u64, mut due: impl FnMut(&mut dyn Iterator<Item = Record>)) {
         if end < self.base {
             return;
         }
@@ -136,7 +176,7 @@ impl Calendar {
             while let Some(bucket) = level.first() {
                 let records = level.take(bucket);
                 self.len -= records.len();
-                due(records);
+                due(&mut records.into_records());
             }
         }
         self.base = base;
@@ -147,7 +187,7 @@ impl Calendar {
         while let Some(bucket) = level.first().filter(|&bucket| bucket < edge) {
             let records = level.take(bucket);
             self.len -= records.len();
-            due(records);
+            due(&mut records.into_records());
         }
         if top == 0 || level.first() != Some(edge) {
             return;
@@ -156,7 +196,7 @@ impl Calendar {
         let records = level.take(edge);
         self.len -= records.len();
         let mut early = Vec::new();
-        for record in records {
+        for record in records.into_records() {
             if record.key() < base {
                 early.push(record);
             } else {
@@ -164,31 +204,34 @@ impl Calendar {
             }
         }
         if !early.is_empty() {
-            due(early);
+            due(&mut early.into_iter());
         }
     }
 
-    /// The records that come first, all in one bucket and in order of insertion. Empty: there are none.
-    pub(super) fn first(&self) -> &[Record] {
+    /// How many records the first bucket holds. 0: there are none.
+    pub(super) fn first_len(&self) -> usize {
+        self.first().map_or(0, Bucket::len)
+    }
+
+    /// The records that come first, all in one bucket and in order of insertion.
+    pub(super) fn first_records(&self) -> impl Iterator<Item = Record> {
+        self.first().into_iter().flat_map(Bucket::iter)
+    }
+
+    fn first(&self) -> Option<&Bucket> {
         let mut levels = self.levels.iter().flatten();
-        levels
-            .find_map(|level| level.first().map(|bucket| &level.buckets[bucket][..]))
-            .unwrap_or_default()
+        levels.find_map(|level| level.first().map(|bucket| &level.buckets[bucket]))
     }
 
     /// Keeps the records that `keep` says, in their order.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(Record) -> bool) {
         self.len = 0;
         for level in self.levels.iter_mut().flatten() {
-            for (bucket, records) in level.buckets.iter_mut().enumerate() {
-                if records.is_empty() {
-                    continue;
-                }
-                records.retain(|&record| keep(record));
-                records.shrink_to(records.len() + records.len() / 4);
-                self.len += records.len();
-                if records.is_empty() {
-                    level.map[bucket / 64] &= !(1 << (bucket % 64)); // C4
+            let map = level.map;
+            for bucket in (0..256).filter(|bucket| map[bucket / 64] >> (bucket % 64) & 1 == 1) {
+                for record in level.take(bucket).into_records().filter(|&record| keep(record)) {
+                    level.push(bucket, record);
+                    self.len += 1;
                 }
             }
         }
@@ -199,7 +242,7 @@ impl Calendar {
         let mut all = Vec::with_capacity(self.len);
         for level in self.levels.iter_mut().flatten() {
             while let Some(bucket) = level.first() {
-                all.append(&mut level.take(bucket));
+                all.extend(level.take(bucket).into_records());
             }
         }
         self.len = 0;
@@ -210,8 +253,8 @@ impl Calendar {
         let levels = self.levels.iter().flatten();
         levels
             .map(|level| {
-                let records: usize = level.buckets.iter().map(Vec::capacity).sum();
-                size_of::<[Vec<Record>; 256]>() + records * size_of::<Record>()
+                let records: usize = level.buckets.iter().map(Bucket::capacity).sum();
+                size_of::<[Bucket; 256]>() + records * size_of::<Record>()
             })
             .sum()
     }
@@ -225,10 +268,10 @@ impl Calendar {
             for (bucket, records) in level.buckets.iter().enumerate() {
                 assert_eq!(
                     level.map[bucket / 64] >> (bucket % 64) & 1 == 1,
-                    !records.is_empty(),
+                    records.len() > 0,
                     "C4"
                 );
-                for record in records {
+                for record in records.iter() {
                     assert!(record.key() >= self.base, "C1");
                     assert_eq!(level_of(record.key() ^ self.base), number, "C2");
                     assert_eq!(bucket_of(record.key(), number), bucket, "C2");

@@ -19,7 +19,7 @@
 //! # Cost
 //!
 //! Insert, cancel and re-arm are constant, amortised. An item that comes out has been moved a few times between
-//! buckets and sorted among its neighbours. An entry takes 16 bytes and its item, and up to a quarter more of slack.
+//! buckets and sorted among its neighbours. An entry takes 16 bytes and its item (with its alignment); slack is in chunks.
 //! A cancelled entry leaves a record behind until its bucket comes up, or until there are more such records than
 //! live entries: then all are swept at once.
 //!
@@ -255,18 +255,18 @@ impl<T: Copy> Timeline<T> {
             dead,
             ..
         } = self;
-        calendar.advance(end, |mut records| {
-            records.retain(|record| {
+        calendar.advance(end, |records| {
+            let from = run.len();
+            run.extend(records.filter(|record| {
                 let live = slots.is_live(record.slot);
                 if !live {
                     slots.release(record.slot);
                     *dead -= 1;
                 }
                 live
-            });
-            // Stable, so that equal times stay in order of insertion.
-            records.sort_by_key(|record| record.key());
-            run.extend(records); // T2: buckets come in order
+            }));
+            // T2: buckets come in order. Stable, so that equal times stay in order of insertion.
+            run.make_contiguous()[from..].sort_by_key(|record| record.key());
         });
     }
 
@@ -299,21 +299,20 @@ impl<T: Copy> Timeline<T> {
         let mut first = run.into_iter().chain(heap).min();
         if first.is_none() {
             // T2: the calendar only matters when both are empty.
-            let records = self.calendar.first();
-            if records.len() > TOLERATED && records.len() > self.credit {
+            let records = self.calendar.first_len();
+            if records > TOLERATED && records > self.credit {
                 return;
             }
-            self.credit = self.credit.saturating_sub(records.len());
-            first = records
-                .iter()
-                .filter(|record| self.slots.is_live(record.slot))
-                .map(|record| record.key())
-                .min();
+            self.credit = self.credit.saturating_sub(records);
+            let live = self
+                .calendar
+                .first_records()
+                .filter(|record| self.slots.is_live(record.slot));
+            first = live.map(Record::key).min();
             if first.is_none() {
                 // Only dead ones: they go, and the next bucket is looked at.
                 self.sweep();
-                let records = self.calendar.first().iter();
-                first = records.map(|record| record.key()).min();
+                first = self.calendar.first_records().map(Record::key).min();
             }
         }
         if let Some(first) = first {

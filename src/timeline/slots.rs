@@ -11,17 +11,25 @@ use super::Handle;
 /// * **S3** a slot whose generations are used up is never reused.
 #[derive(Clone, Debug)]
 pub(super) struct Slots<T> {
-    generations: Vec<u32>,
-    items: Vec<T>,
+    /// Full but for the last, so that growing moves nothing.
+    chunks: Vec<Vec<Entry<T>>>,
     free: Vec<u32>,
     live: usize,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Entry<T> {
+    generation: u32,
+    item: T,
+}
+
+/// Entries in a chunk.
+const CHUNK: usize = 4_096;
+
 impl<T: Copy> Slots<T> {
     pub(super) const fn new() -> Self {
         Self {
-            generations: Vec::new(),
-            items: Vec::new(),
+            chunks: Vec::new(),
             free: Vec::new(),
             live: 0,
         }
@@ -31,76 +39,79 @@ impl<T: Copy> Slots<T> {
         self.live
     }
 
+    fn entry(&self, slot: u32) -> Option<&Entry<T>> {
+        self.chunks.get(slot as usize / CHUNK)?.get(slot as usize % CHUNK)
+    }
+
+    /// The entry of a slot that was given out.
+    fn entry_mut(&mut self, slot: u32) -> &mut Entry<T> {
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
     pub(super) fn insert(&mut self, item: T) -> Handle {
         self.live += 1;
-        let slot = if let Some(slot) = self.free.pop() {
-            self.generations[slot as usize] += 1; // S1
-            self.items[slot as usize] = item;
-            slot
-        } else {
-            let slot = u32::try_from(self.items.len()).expect("fewer than 2^32 entries at once");
-            push_lean(&mut self.generations, 1);
-            push_lean(&mut self.items, item);
-            slot
-        };
-        Handle {
-            slot,
-            generation: self.generations[slot as usize],
+        if let Some(slot) = self.free.pop() {
+            let entry = self.entry_mut(slot);
+            let generation = entry.generation + 1; // S1
+            *entry = Entry { generation, item };
+            return Handle { slot, generation };
         }
+        let full = self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK);
+        if full {
+            // The first chunk grows, so that a small timeline stays small.
+            let room = if self.chunks.is_empty() { 4 } else { CHUNK };
+            self.chunks.push(Vec::with_capacity(room));
+        }
+        let before = (self.chunks.len() - 1) * CHUNK;
+        let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
+        let slot = u32::try_from(before + chunk.len()).expect("fewer than 2^32 entries at once");
+        chunk.push(Entry { generation: 1, item });
+        Handle { slot, generation: 1 }
     }
 
     pub(super) fn get(&self, handle: Handle) -> Option<T> {
-        let found = self.generations.get(handle.slot as usize) == Some(&handle.generation);
-        (found && handle.generation % 2 == 1).then(|| self.items[handle.slot as usize])
+        let entry = self.entry(handle.slot)?;
+        (entry.generation == handle.generation && handle.generation % 2 == 1).then_some(entry.item)
     }
 
     /// Ends the life of an item. Its slot stays taken until [`release`](Self::release).
     pub(super) fn kill(&mut self, handle: Handle) -> Option<T> {
         let item = self.get(handle)?;
-        self.generations[handle.slot as usize] += 1;
+        self.entry_mut(handle.slot).generation += 1;
         self.live -= 1;
         Some(item)
     }
 
     pub(super) fn is_live(&self, slot: u32) -> bool {
-        self.generations[slot as usize] % 2 == 1
+        self.entry(slot).is_some_and(|entry| entry.generation % 2 == 1)
     }
 
     /// Takes the item of a slot whose record is dropped, and frees the slot. `None`: it was dead.
     pub(super) fn take(&mut self, slot: u32) -> Option<T> {
-        let generation = &mut self.generations[slot as usize];
-        let live = *generation % 2 == 1;
+        let entry = self.entry_mut(slot);
+        let item = entry.item;
+        let live = entry.generation % 2 == 1;
         if live {
-            *generation += 1;
+            entry.generation += 1;
             self.live -= 1;
         }
         self.release(slot);
-        live.then(|| self.items[slot as usize])
+        live.then_some(item)
     }
 
     /// Frees a dead slot whose record is dropped.
     pub(super) fn release(&mut self, slot: u32) {
-        if self.generations[slot as usize] < u32::MAX - 1 {
-            push_lean(&mut self.free, slot); // S3
+        if self.entry_mut(slot).generation < u32::MAX - 1 {
+            self.free.push(slot); // S3
         }
     }
 
     pub(super) fn allocated(&self) -> usize {
-        self.generations.capacity() * 4 + self.items.capacity() * size_of::<T>() + self.free.capacity() * 4
+        let entries: usize = self.chunks.iter().map(Vec::capacity).sum();
+        entries * size_of::<Entry<T>>()
+            + self.chunks.capacity() * size_of::<Vec<Entry<T>>>()
+            + self.free.capacity() * size_of::<u32>()
     }
-}
-
-/// Pushes with room for a quarter more instead of twice as much, so that large lists stay near their size.
-pub(super) fn push_lean<T>(list: &mut Vec<T>, item: T) {
-    if list.len() == list.capacity() {
-        let more = if list.len() < 256 {
-            list.len()
-        } else {
-            list.len() / 4
-        };
-        list.reserve_exact(more.max(4));
-    }
-    list.push(item);
 }
 
 #[cfg(test)]
@@ -127,7 +138,7 @@ mod tests {
     fn s3_a_worn_out_slot_is_left_alone() {
         let mut slots = Slots::new();
         let first = slots.insert('a');
-        slots.generations[0] = u32::MAX - 2;
+        slots.entry_mut(0).generation = u32::MAX - 2;
         let last = Handle {
             generation: u32::MAX - 2,
             ..first

@@ -50,8 +50,8 @@ pub(crate) struct Cron {
 }
 
 impl Cron {
-    /// The days of a month that match, as bits 1 to 31.
-    fn days_of_month(&self, year: i32, month: u32) -> u32 {
+    /// The days of a month that match, as bits 1 to 31. `first` is the day number of its first day.
+    fn days_of_month(&self, year: i32, month: u32, first: i64) -> u32 {
         super::steps::step();
         if self.months & (1 << month) == 0 || !self.has_year(year) {
             return 0;
@@ -62,7 +62,7 @@ impl Cron {
         if self.last_day {
             by_date |= 1 << length;
         }
-        let first = civil::weekday(civil::days_of(year, month, 1));
+        let first = civil::weekday(first);
         let mut by_weekday = civil::days_on_weekdays(self.weekdays, first);
         if self.last | self.nth.iter().fold(0, |any, set| any | set) != 0 {
             by_weekday |= civil::days_on_weekdays(self.last, first) & (u32::MAX << (length - 6));
@@ -98,7 +98,8 @@ impl Cron {
 
     /// Whether some day, and so some time, matches at all.
     fn ever_fires(&self) -> bool {
-        self.years_to_try()
-            .any(|year| (1..=12).any(|month| self.days_of_month(year, month) != 0))
+        self.years_to_try().any(|year| {
+            (1..=12).any(|month| self.days_of_month(year, month, civil::days_of(year, month, 1)) != 0)
+        })
     }
 }

@@ -147,31 +147,77 @@ impl<'a> CronCursor<'a> {
 
     fn enter_month(&mut self, year: i32, month: u32) {
         (self.year, self.month) = (year, month);
-        self.month_base = (civil::days_of(year, month, 1) - 1) * DAY;
-        self.days = self.cron.days_of_month(year, month);
+        let first = civil::days_of(year, month, 1);
+        self.month_base = (first - 1) * DAY;
+        self.days = self.cron.days_of_month(year, month, first);
     }
 
     /// Enters the next month that may match. False after the last year.
     fn next_month(&mut self) -> bool {
-        let later = u32::from(self.cron.months) & (u32::MAX << 1 << self.month);
-        if later != 0 {
-            self.enter_month(self.year, later.trailing_zeros());
-            return true;
+        let next = self.cron.month_after(self.year, self.month);
+        if let Some((year, month)) = next {
+            self.enter_month(year, month);
         }
-        let last = if self.cron.years.is_some() {
-            2099
-        } else {
-            LAST_YEAR
+        next.is_some()
+    }
+}
+
+impl Cron {
+    /// The first local time not before `from`: what a new cursor stands at, without making one.
+    pub(crate) fn first_from(&self, from: i64) -> Option<i64> {
+        let from = from.max(civil::FIRST);
+        let from = from.div_euclid(SECOND) + i64::from(from.rem_euclid(SECOND) != 0);
+        if from > civil::LAST / SECOND {
+            return None;
+        }
+        let (day, time) = (from.div_euclid(86_400), from.rem_euclid(86_400));
+        let (mut year, mut month, date) = civil::civil_of(day);
+        let mut first = day - i64::from(date) + 1;
+        let mut days = self.days_of_month(year, month, first) & (u32::MAX << date);
+        if days & 1 << date != 0 {
+            if let Some(time) = self.time_from(time) {
+                return Some((day * 86_400 + time) * SECOND);
+            }
+            days &= days - 1;
+        }
+        while days == 0 {
+            (year, month) = self.month_after(year, month)?;
+            first = civil::days_of(year, month, 1);
+            days = self.days_of_month(year, month, first);
+        }
+        let midnight = (first + i64::from(days.trailing_zeros()) - 1) * 86_400;
+        self.time_from(0).map(|time| (midnight + time) * SECOND)
+    }
+
+    /// The first second of a day, not before `time`, that matches.
+    fn time_from(&self, time: i64) -> Option<i64> {
+        let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
+        let first_of = |hour: i64, minutes: u64, seconds: u64| {
+            hour * 3_600 + i64::from(minutes.trailing_zeros()) * 60 + i64::from(seconds.trailing_zeros())
         };
-        let mut year = self.year + 1;
-        while year <= last && !self.cron.has_year(year) {
-            year += 1;
+        if self.hours & 1 << hour != 0 {
+            let seconds = self.seconds & (u64::MAX << second);
+            if self.minutes & 1 << minute != 0 && seconds != 0 {
+                return Some(first_of(hour, 1 << minute, seconds));
+            }
+            let minutes = self.minutes & (u64::MAX << 1 << minute);
+            if minutes != 0 {
+                return Some(first_of(hour, minutes, self.seconds));
+            }
         }
-        if year > last {
-            return false;
+        let hours = self.hours & (u32::MAX << 1 << hour);
+        (hours != 0).then(|| first_of(i64::from(hours.trailing_zeros()), self.minutes, self.seconds))
+    }
+
+    /// The next month that may match. `None` after the last year.
+    fn month_after(&self, year: i32, month: u32) -> Option<(i32, u32)> {
+        let later = u32::from(self.months) & (u32::MAX << 1 << month);
+        if later != 0 {
+            return Some((year, later.trailing_zeros()));
         }
-        self.enter_month(year, u32::from(self.cron.months).trailing_zeros());
-        true
+        let last = if self.years.is_some() { 2099 } else { LAST_YEAR };
+        let year = (year + 1..=last).find(|&year| self.has_year(year))?;
+        Some((year, u32::from(self.months).trailing_zeros()))
     }
 }
 
@@ -235,6 +281,7 @@ mod tests {
                 let at = walker.peek().unwrap();
                 for from in [at, at - 1, at - SECOND + 1] {
                     assert_eq!(CronCursor::new(&cron, from).peek(), Some(at), "{text}");
+                    assert_eq!(cron.first_from(from), Some(at), "{text}");
                 }
                 walker.advance();
                 assert_eq!(CronCursor::new(&cron, at + 1).peek(), walker.peek(), "{text}");

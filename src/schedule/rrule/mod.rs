@@ -16,6 +16,8 @@ use rule::{Rule, RuleCursor};
 
 /// Longest text, in characters.
 pub const RRULE_LENGTH_MAX: usize = 6_500;
+/// Most rules in a text, `EXRULE`s counted too.
+const RULES_MAX: usize = 32;
 /// Dates in a row that `EXRULE`s may take away before the set counts as ended: 11 days of seconds, 694 of minutes.
 const EXCLUDED_MAX: u32 = 1_000_000;
 
@@ -34,16 +36,20 @@ pub(crate) struct Recurrence {
 impl Recurrence {
     pub(crate) fn parse(text: &str) -> Result<Self, ScheduleError> {
         let this = parse::parse(text)?;
-        // A rule whose end lies before its start has ended; one that finds no time can never fire.
+        // A rule whose end lies before its start has ended; one that finds no time can never fire, and would be
+        // searched again and again.
+        let fires =
+            |rule: &Rule| rule.until < rule.start || RuleCursor::new(rule, rule.start).peek().is_some();
         let ended = !this.rules.is_empty() && this.rules.iter().all(|rule| rule.until < rule.start);
-        if ended || SetCursor::new(&this, civil::FIRST).peek().is_some() {
+        let all_fire = this.rules.iter().chain(&this.without_rules).all(fires);
+        if all_fire && (ended || SetCursor::new(&this, civil::FIRST).peek().is_some()) {
             return Ok(this);
         }
         Err(ScheduleError::new(
             ScheduleErrorKind::NeverFires,
             "rrule",
             text,
-            "no time matches up to the year 9999, or none was found within the step bound",
+            "a rule matches no time up to the year 9999, or none was found within the step bound",
             "FREQ=WEEKLY;BYDAY=MO,FR",
         ))
     }

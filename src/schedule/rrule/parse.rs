@@ -1,12 +1,14 @@
 //! From the text of a recurrence to its rules and dates.
 
+use std::cell::Cell;
+
 use chrono::NaiveDate;
 
 use super::super::civil;
 use super::super::error::{ScheduleError, ScheduleErrorKind};
 use super::days::DayFilter;
 use super::rule::{Frequency, Rule, RuleCursor, Times, pick};
-use super::{RRULE_LENGTH_MAX, Recurrence};
+use super::{RRULE_LENGTH_MAX, RULES_MAX, Recurrence};
 
 const EXAMPLE: &str = "FREQ=WEEKLY;BYDAY=MO,FR";
 const STAMP: &str = "DTSTART:20260101T090000";
@@ -87,8 +89,14 @@ pub(super) fn parse(text: &str) -> Result<Recurrence, ScheduleError> {
     if lines.rules.is_empty() && lines.dates.is_empty() {
         return Err(whole.refuse("rrule", "holds neither a rule nor an RDATE", EXAMPLE));
     }
+    if let Some(piece) = lines.rules.iter().chain(&lines.without_rules).nth(RULES_MAX) {
+        let problem = format!("more than {RULES_MAX} rules in one text; a union of schedules may hold more");
+        return Err(piece.refuse("rrule", problem, EXAMPLE));
+    }
     let start = lines.start;
-    let rule = |piece: &Piece<'_>| RuleText::read(*piece)?.build(start);
+    // What COUNT may still ask for, over all rules.
+    let left = Cell::new(COUNT_MAX);
+    let rule = |piece: &Piece<'_>| RuleText::read(*piece)?.build(start, &left);
     let mut recurrence = Recurrence {
         text: text.into(),
         own_zone: lines.own_zone,
@@ -307,7 +315,7 @@ impl<'a> RuleText<'a> {
     }
 
     /// Puts the parts together, with what DTSTART gives where a part is absent.
-    fn build(self, start: Option<Stamp>) -> Result<Rule, ScheduleError> {
+    fn build(self, start: Option<Stamp>, left: &Cell<u64>) -> Result<Rule, ScheduleError> {
         if let (Some(start), Some((until, piece))) = (start, self.until)
             && start.zoned != until.zoned
         {
@@ -363,7 +371,10 @@ impl<'a> RuleText<'a> {
             times,
             positions,
         };
-        if let Some((count, _)) = self.count {
+        if let Some((count, piece)) = self.count {
+            let problem = "asks for more than 5,000,000 dates in all rules together; UNTIL has no such bound";
+            let rest = left.get().checked_sub(count);
+            left.set(rest.ok_or_else(|| piece.refuse("COUNT", problem, "COUNT=10"))?);
             let mut cursor = RuleCursor::new(&rule, start);
             for _ in 1..count {
                 cursor.advance();

@@ -12,7 +12,7 @@ use super::super::steps::step;
 use super::days::DayFilter;
 
 /// Steps without a result after which an hourly or faster rule counts as ended.
-const STEPS_MAX: u32 = 500_000;
+const STEPS_MAX: u32 = 200_000;
 /// Seconds since 1970 after which there is no local time.
 const LAST_SECOND: i64 = civil::LAST / civil::SECOND;
 
@@ -340,6 +340,12 @@ impl<'a> RuleCursor<'a> {
             if self.has_day(day) {
                 self.units.push(day * 86_400);
             }
+        }
+        if self.units.is_empty() {
+            // Straight to the next week that has a day.
+            let day = self.day_after(begin + 6)?;
+            let weeks = (self.week_of(day) - self.week_of(start_day)).div_euclid(7);
+            self.period = self.aligned(weeks, 0);
         }
         Some(begin)
     }
