@@ -18,6 +18,7 @@
 
 mod counting;
 mod engine;
+mod filter;
 mod frame;
 mod limit;
 mod queue;
@@ -31,6 +32,7 @@ const GROUPS: &[fn(&mut frame::Bench)] = &[
     queue::lines,
     limit::lines,
     schedule::lines,
+    filter::lines,
     engine::lines,
 ];
 

@@ -132,17 +132,19 @@ fn literal_at(text: &[u8], piece: &[u8]) -> Option<usize> {
         .then_some(piece.len())
 }
 
-/// The end of the first occurrence of `piece` in `text`.
+/// The end of the first occurrence of `piece`, which is in lower case, in `text`.
 fn find(text: &[u8], piece: &[u8]) -> Option<usize> {
     let Some(&first) = piece.first() else {
         return Some(0);
     };
-    let last_start = text.len().checked_sub(piece.len())?;
-    let upper = first.to_ascii_uppercase();
-    (0..=last_start)
-        .filter(|&start| text[start] == first || text[start] == upper)
-        .find(|&start| literal_at(&text[start..], piece).is_some())
-        .map(|start| start + piece.len())
+    let starts = text.get(..=text.len().checked_sub(piece.len())?)?;
+    // One bit tells the cases of a letter apart; with it set, both are the small letter.
+    let case = if first.is_ascii_alphabetic() { 0x20 } else { 0 };
+    let found = starts
+        .iter()
+        .enumerate()
+        .position(|(start, byte)| byte | case == first && literal_at(&text[start..], piece).is_some())?;
+    Some(found + piece.len())
 }
 
 /// How many bytes of `text` the piece covers if `text` starts with it; `_` covers one character.
@@ -165,8 +167,12 @@ fn wild_at(text: &[u8], piece: &[u8]) -> Option<usize> {
 #[derive(Clone, Debug)]
 pub(crate) struct Folded {
     needle: Box<[char]>,
-    /// The needle's bytes if all are ASCII, for texts that are too.
+    /// The needle's bytes if they are few and all are ASCII: then a plain search by bytes is quickest, and short texts are what
+    /// filters mostly see.
     ascii: Option<Box<[u8]>>,
+    /// Whether a letter outside ASCII folds to one in the needle (the Kelvin sign to `k`, the long s to `s`), so that the plain
+    /// search is right for ASCII texts only.
+    reachable: bool,
     /// `borders[n]`: length of the longest proper prefix of `needle[..=n]` that is also its suffix.
     borders: Box<[u32]>,
 }
@@ -182,22 +188,26 @@ impl Folded {
             }
             borders[n] = border + u32::from(needle[n] == needle[border as usize]);
         }
-        let ascii = needle
-            .iter()
-            .map(|&c| u8::try_from(c).ok().filter(u8::is_ascii))
-            .collect();
+        let ascii = match needle.len() {
+            0..=32 => needle
+                .iter()
+                .map(|&c| u8::try_from(c).ok().filter(u8::is_ascii))
+                .collect(),
+            _ => None,
+        };
+        let reachable = needle.contains(&'k') || needle.contains(&'s');
         Self {
             needle,
             ascii,
+            reachable,
             borders,
         }
     }
 
     #[inline]
     pub(crate) fn is_in(&self, text: &str) -> bool {
-        // Short needles in short texts are what filters mostly see; the plain search is quickest there.
-        if let Some(needle) = self.ascii.as_deref().filter(|needle| needle.len() <= 32)
-            && text.is_ascii()
+        if let Some(needle) = self.ascii.as_deref()
+            && (!self.reachable || text.is_ascii())
         {
             return find(text.as_bytes(), needle).is_some();
         }
@@ -280,6 +290,9 @@ mod tests {
             ("ΟΔΟΣ", "οδος"),
             ("\u{212A}elvin", "kelvin"),
             ("aaab", "AAB"),
+            ("été Éa", "éA"),
+            ("x\u{17F}y", "SY"),
+            ("naïve etl", "ETL"),
             ("", ""),
             ("x", ""),
         ] {

@@ -99,10 +99,18 @@ impl<'a> Tags<'a> {
     #[must_use]
     #[inline]
     pub fn contains(self, tag: &str) -> bool {
+        self.any(|other| other == tag)
+    }
+
+    /// Whether `holds` is true for one of them.
+    #[inline]
+    pub fn any(self, mut holds: impl FnMut(&'a str) -> bool) -> bool {
         match self {
-            Self::Strings(tags) => tags.iter().any(|other| other == tag),
-            Self::Shared(tags) => tags.iter().any(|other| **other == *tag),
-            Self::Interned { .. } => self.iter().any(|other| other == tag),
+            Self::Strings(tags) => tags.iter().any(|tag| holds(tag)),
+            Self::Shared(tags) => tags.iter().any(|tag| holds(tag)),
+            Self::Interned { numbers, names } => numbers
+                .iter()
+                .any(|&number| names.get(number as usize).is_some_and(|tag| holds(tag))),
         }
     }
 
