@@ -129,10 +129,9 @@ impl Core {
         let timer = self
             .mono_timers
             .insert(at.mono.saturating_add(delay), MonoEvent::Retry { row });
-        let name = Text::of("AwaitingRetry");
-        self.enter(row, StateType::Scheduled, name, None, at.wall);
         let seq = self.next_seq();
-        let run = self.run_mut(row);
+        let name = Text::of("AwaitingRetry");
+        let run = self.enter(row, StateType::Scheduled, name, None, at.wall);
         run.place = Place::Scheduled;
         run.due = at.wall.saturating_add(delay);
         run.seq = seq;

@@ -276,13 +276,6 @@ impl Core {
         self.token += 1;
         self.totals.claimed += 1;
         let (token, at) = (self.token, self.wall);
-        self.enter(
-            row,
-            StateType::Pending,
-            StateType::Pending.default_name(),
-            None,
-            at,
-        );
         let signal = Arc::new(StopSignal::default());
         let held = Held {
             token,
@@ -291,8 +284,14 @@ impl Core {
             supervised: terms.supervised,
             timed_out: false,
         };
-        self.work[row as usize] = Work::Claimed(Box::new(held));
-        let run = self.run_mut(row);
+        self.work[row as usize] = Work::Claimed(held);
+        let run = self.enter(
+            row,
+            StateType::Pending,
+            StateType::Pending.default_name(),
+            None,
+            at,
+        );
         run.place = Place::Claimed;
         run.attempt += 1;
         if terms.begin {
@@ -366,8 +365,7 @@ impl Core {
         } else {
             StateType::Running.default_name()
         };
-        self.enter(row, StateType::Running, name, None, at);
-        let run = self.run_mut(row);
+        let run = self.enter(row, StateType::Running, name, None, at);
         run.run_count += 1;
         if run.start == When::NEVER {
             run.start = When::at(at);
@@ -391,14 +389,13 @@ impl Core {
             Some(StateType::Pending) => {
                 self.drop_claim(row);
                 let at = self.wall;
-                self.enter(
+                let run = self.enter(
                     row,
                     StateType::Scheduled,
                     StateType::Scheduled.default_name(),
                     None,
                     at,
                 );
-                let run = self.run_mut(row);
                 run.attempt -= 1;
                 run.next_start = When::at(run.due);
                 self.enter_line(row);

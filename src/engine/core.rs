@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::active::{Active, First};
 use super::builder::Settings;
 use super::ids::{Ids, row_of};
-use super::ready::{Line, Ready, Spot, UNLIMITED};
-use super::signal::{StopReason, StopSignal};
+use super::ready::{Line, Needs, Ready, Spot, UNLIMITED};
+use super::signal::{Bell, StopReason, StopSignal};
 use super::timers::{TimerKey, Timers};
 use crate::catalog::{Catalog, RunBody, RunRow, When};
 use crate::clock::Now;
@@ -34,7 +34,7 @@ pub(crate) enum Work {
     /// Stands in line.
     Line(Spot),
     /// Handed out.
-    Claimed(Box<Held>),
+    Claimed(Held),
 }
 
 /// A claim, from the engine's side.
@@ -112,6 +112,8 @@ pub(crate) struct PoolWork {
 pub(crate) struct Effects {
     /// There may be work for a claimer, or an earlier deadline.
     pub(crate) ring: bool,
+    /// Who is told so; filled when the call has ended.
+    pub(crate) bells: Vec<Arc<Bell>>,
     pub(crate) stops: Vec<(Arc<StopSignal>, StopReason)>,
 }
 
@@ -173,6 +175,8 @@ pub(crate) struct Core {
     pub(crate) gates: u32,
     pub(crate) totals: Totals,
     pub(crate) effects: Effects,
+    /// Who is told when there may be work. Here, so that a call in which nobody listens takes no second lock.
+    pub(crate) bells: Vec<Arc<Bell>>,
     pub(crate) stopped: bool,
     /// A call is inside. Found set by the next call, it says that the last one panicked.
     pub(crate) busy: bool,
@@ -209,6 +213,7 @@ impl Core {
             gates: 0,
             totals: Totals::default(),
             effects: Effects::default(),
+            bells: Vec::new(),
             stopped: false,
             busy: false,
         };
@@ -219,7 +224,12 @@ impl Core {
     /// What the call just made has to wake, if anything.
     pub(crate) fn take_effects(&mut self) -> Option<Effects> {
         let effects = &mut self.effects;
-        (effects.ring || !effects.stops.is_empty()).then(|| std::mem::take(effects))
+        if std::mem::take(&mut effects.ring) {
+            // Who was told and has not listened since need not be told again.
+            let deaf = self.bells.iter().filter(|bell| !bell.is_rung());
+            effects.bells.extend(deaf.cloned());
+        }
+        (!effects.bells.is_empty() || !effects.stops.is_empty()).then(|| std::mem::take(effects))
     }
 
     /// Takes the time; neither clock goes back. Answers the wall time that was seen last.
@@ -281,8 +291,17 @@ impl Core {
         self.deployments.get_mut(row as usize)?.as_mut()
     }
 
-    /// Gives a run a new state at `at`, with the bookkeeping that every state brings.
-    pub(crate) fn enter(&mut self, row: u32, state: StateType, name: Text, message: Option<Text>, at: i64) {
+    /// Gives a run a new state at `at`, with the bookkeeping that every state brings. Answers its row, for whatever else
+    /// changes with the state: finding a row to write is the dearest part of a step.
+    pub(crate) fn enter(
+        &mut self,
+        row: u32,
+        state: StateType,
+        name: Text,
+        message: Option<Text>,
+        at: i64,
+    ) -> &mut RunRow {
+        self.changed();
         let run = self.run_mut(row);
         if run.state == Some(StateType::Running) && state != StateType::Running {
             run.total_run = run
@@ -297,13 +316,15 @@ impl Core {
         run.message = message;
         run.state_at = at;
         run.updated = at;
-        self.changed();
+        run
     }
 
     /// Puts a run whose row is filled in line; its place in line is already set.
     pub(crate) fn enter_line(&mut self, row: u32) {
-        let run = self.run_mut(row);
-        run.place = Place::Ready;
+        if self.run(row).place != Place::Ready {
+            self.run_mut(row).place = Place::Ready;
+        }
+        let run = self.run(row);
         let (queue, priority, line, deployment) = (
             run.queue.expect("every run of the engine has a queue"),
             run.priority,
@@ -314,15 +335,19 @@ impl Core {
             run.deployment,
         );
         let needs = match deployment.and_then(|deployment| self.deployment_work(deployment)) {
-            Some(work) if work.limit.is_some() => vec![work.gate],
-            _ => Vec::new(),
+            Some(work) if work.limit.is_some() => Needs::of(work.gate),
+            _ => Needs::NONE,
         };
         let spot = self.ready.insert(queue, needs, priority, line, row);
         self.set_work(row, Work::Line(spot));
         self.queues[queue as usize].waiting += 1;
         self.waiting[priority.lane()] += 1;
         self.waiting_total += 1;
-        self.effects.ring = true;
+        // Where there is no room, whoever gives room back rings.
+        let room = deployment
+            .and_then(|deployment| self.deployments[deployment as usize].as_ref())
+            .is_none_or(|work| work.room() > 0);
+        self.effects.ring |= room && !self.engine_full();
     }
 
     /// Takes a run out of line.
@@ -339,13 +364,19 @@ impl Core {
         self.queues[queue as usize].waiting -= 1;
         self.waiting[lane] -= 1;
         self.waiting_total -= 1;
+        // Who waits for the engine to be idle has nothing else to hear of it.
+        self.effects.ring |= self.waiting_total == 0 && self.held == 0;
     }
 
     /// Puts a run whose row is filled among the scheduled ones.
     pub(crate) fn enter_later(&mut self, row: u32) {
-        let run = self.run_mut(row);
-        run.place = Place::Scheduled;
-        run.next_start = When::at(run.due);
+        let due = When::at(self.run(row).due);
+        if self.run(row).place != Place::Scheduled || self.run(row).next_start != due {
+            let run = self.run_mut(row);
+            run.place = Place::Scheduled;
+            run.next_start = due;
+        }
+        let run = self.run(row);
         let (queue, entry) = (
             run.queue.expect("every run of the engine has a queue"),
             (run.due, run.seq, row),
@@ -449,17 +480,16 @@ impl Core {
 
     /// Ends a run for good. It must have left its former place.
     pub(crate) fn finish(&mut self, row: u32, state: StateType, name: Text, message: Option<Text>, at: i64) {
-        self.enter(row, state, name, message, at);
+        let run = self.enter(row, state, name, message, at);
+        run.place = Place::Finished;
+        run.end = When::at(at);
+        let (id, deployment) = (run.id, run.deployment);
         match state {
             StateType::Completed => self.totals.completed += 1,
             StateType::Failed => self.totals.failed += 1,
             StateType::Crashed => self.totals.crashed += 1,
             _ => self.totals.cancelled += 1,
         }
-        let run = self.run_mut(row);
-        run.place = Place::Finished;
-        run.end = When::at(at);
-        let (id, deployment) = (run.id, run.deployment);
         self.set_work(row, Work::None);
         if let Some(work) = deployment.and_then(|deployment| self.deployments[deployment as usize].as_mut()) {
             self.active.remove(&mut work.active, row);

@@ -739,7 +739,7 @@ impl Import<'_> {
                 supervised: claim.supervised,
                 timed_out: claim.timed_out,
             };
-            core.set_work(row, Work::Claimed(Box::new(held)));
+            core.set_work(row, Work::Claimed(held));
             return;
         }
         let at = core.wall;

@@ -177,7 +177,10 @@ impl Core {
             self.run_mut(row).message = ending.message;
             return Ended::Retrying;
         }
-        self.run_mut(row).result = ending.result;
+        // Nothing is written where there is nothing: a run has no result before this.
+        if let Some(result) = ending.result {
+            self.run_mut(row).result = Some(result);
+        }
         self.finish(row, ending.state, ending.name, ending.message, at.wall);
         Ended::Finished(ending.state)
     }
@@ -199,7 +202,7 @@ impl Core {
         let at = self.wall;
         match &mut self.work[row as usize] {
             Work::Claimed(held) => {
-                let Held { signal, .. } = &**held;
+                let Held { signal, .. } = held;
                 if let Some(signal) = signal {
                     self.effects.stops.push((signal.clone(), StopReason::Cancelled));
                 }

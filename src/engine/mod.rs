@@ -73,7 +73,6 @@ struct Shared {
     /// The status report of the last change, written under the lock and read without it.
     tally: Tally<{ status::WORDS }>,
     clock: Arc<dyn Clock>,
-    bells: Mutex<Vec<Arc<Bell>>>,
     #[cfg(feature = "tokio")]
     handlers: crate::runtime::Handlers,
 }
@@ -108,7 +107,6 @@ impl Engine {
                 tally: Tally::new(core.status().words()),
                 core: Mutex::new(core),
                 clock,
-                bells: Mutex::default(),
                 #[cfg(feature = "tokio")]
                 handlers: crate::runtime::Handlers::default(),
             }),
@@ -131,7 +129,7 @@ impl Engine {
         let effects = core.take_effects();
         drop(core);
         if let Some(effects) = effects {
-            self.carry_out(effects);
+            carry_out(effects);
         }
         answer
     }
@@ -142,25 +140,19 @@ impl Engine {
         if core.busy { Err(Error::Poisoned) } else { Ok(core) }
     }
 
-    fn carry_out(&self, effects: Effects) {
-        for (signal, reason) in effects.stops {
-            signal.fire(reason);
-        }
-        if effects.ring {
-            let bells = self.shared.bells.lock().clone();
-            bells.iter().for_each(|bell| bell.ring());
-        }
-    }
-
     /// Rings from now on when there may be work, or an earlier deadline.
     pub(crate) fn add_bell(&self) -> Arc<Bell> {
         let bell = Arc::new(Bell::default());
-        self.shared.bells.lock().push(bell.clone());
+        self.shared.core.lock().bells.push(bell.clone());
         bell
     }
 
     pub(crate) fn remove_bell(&self, bell: &Arc<Bell>) {
-        self.shared.bells.lock().retain(|other| !Arc::ptr_eq(other, bell));
+        self.shared
+            .core
+            .lock()
+            .bells
+            .retain(|other| !Arc::ptr_eq(other, bell));
     }
 
     #[cfg(feature = "tokio")]
@@ -492,7 +484,6 @@ impl Engine {
         ending: Ending,
         scope: Option<&Scope>,
     ) -> Result<Option<Claim>, Error> {
-        let alone = self.shared.bells.lock().len() <= 1;
         self.call(|core| {
             // Somebody else may have ended the attempt; then there is nothing left to report.
             let _ = core.complete(claim.run, claim.token, ending);
@@ -507,6 +498,7 @@ impl Engine {
                 )?
                 .ok();
             // The only one who listens starts workers; when no further run may start, there is nothing to tell him.
+            let alone = core.bells.len() <= 1;
             if alone && next.is_some() && (core.waiting_total == 0 || core.engine_full()) {
                 core.effects.ring = false;
             }
@@ -606,6 +598,16 @@ impl Engine {
     #[cfg(any(test, fuzzing))]
     pub fn check_invariants(&self) {
         self.shared.core.lock().check();
+    }
+}
+
+/// Wakes who is to be woken; the engine's lock is not held.
+fn carry_out(effects: Effects) {
+    for (signal, reason) in effects.stops {
+        signal.fire(reason);
+    }
+    for bell in effects.bells {
+        bell.ring();
     }
 }
 

@@ -12,14 +12,14 @@
 //! # Invariants
 //!
 //! * **I1** a class with needs is in exactly one ordered set, under its head: its queue's `open`, or the `parked` set of
-//!   one of its needs; an empty class does not exist;
+//!   one of its needs; an empty one is *idle*, in no set, and a few of those are kept for the next run like theirs;
 //! * **I2** for a limit with room, the best class parked there in a queue is not better than every open class of that
 //!   queue that needs the limit: the best startable run is always in an open class;
 //! * **I3** `gate.waiting` counts the runs, outside paused queues, whose class is parked at the limit or is open and has
 //!   it as first need; `blocked` is the sum over gates of what exceeds their room, plus the runs of paused queues.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
 
@@ -60,8 +60,68 @@ pub(crate) struct Spot {
     ticket: Ticket<Line>,
 }
 
-/// The limits a run takes one slot of each, ascending, by their gate numbers.
-pub(crate) type Needs = Vec<u32>;
+/// Most limits that one run names: eight by name, and its deployment's own.
+const MOST_NEEDS: usize = 9;
+
+/// The limits a run takes one slot of each, ascending, by their gate numbers. Lives in place: what a run needs costs
+/// it no allocation.
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
+pub(crate) struct Needs {
+    gates: [u32; MOST_NEEDS],
+    len: u8,
+}
+
+impl Needs {
+    /// No limit at all.
+    pub(crate) const NONE: Self = Self {
+        gates: [0; MOST_NEEDS],
+        len: 0,
+    };
+
+    /// One limit.
+    pub(crate) const fn of(gate: u32) -> Self {
+        let mut needs = Self::NONE;
+        needs.gates[0] = gate;
+        needs.len = 1;
+        needs
+    }
+}
+
+impl From<&[u32]> for Needs {
+    /// The first [`MOST_NEEDS`] of them; a submission that names more is refused before it comes here.
+    fn from(gates: &[u32]) -> Self {
+        let mut needs = Self::NONE;
+        for (at, &gate) in needs.gates.iter_mut().zip(gates) {
+            *at = gate;
+            needs.len += 1;
+        }
+        needs
+    }
+}
+
+impl std::ops::Deref for Needs {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        &self.gates[..usize::from(self.len)]
+    }
+}
+
+impl std::hash::Hash for Needs {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl std::fmt::Debug for Needs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+const QUEUE: &str = "a queue is added before it is used";
+const GATE: &str = "a limit is added before it is used";
+const CLASS: &str = "a class exists while a run stands in it (I1)";
 
 /// A limit that never refuses has this much room.
 pub(crate) const UNLIMITED: u32 = u32::MAX;
@@ -73,6 +133,8 @@ enum Standing {
     Open,
     /// At this gate.
     Parked(u32),
+    /// Empty, and in no set.
+    Idle,
 }
 
 #[derive(Debug)]
@@ -91,7 +153,7 @@ impl Class {
     /// The limit under which its runs count as waiting (I3).
     fn gate(&self) -> Option<u32> {
         match self.standing {
-            Standing::Free => None,
+            Standing::Free | Standing::Idle => None,
             Standing::Open => self.needs.first().copied(),
             Standing::Parked(gate) => Some(gate),
         }
@@ -122,21 +184,39 @@ impl Gate {
     }
 }
 
+/// Emptied classes that are kept. A class that comes and goes with its one run would otherwise be built and torn down
+/// for every run.
+const IDLE: usize = 16;
+
 /// The waiting runs of all work queues.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
-    queues: HashMap<u32, Queue>,
+    /// By number of the queue.
+    queues: Vec<Option<Queue>>,
     classes: Vec<Option<Class>>,
     vacant: Vec<u32>,
     by_needs: HashMap<(u32, Needs), u32>,
-    gates: HashMap<u32, Gate>,
+    /// By number of the limit.
+    gates: Vec<Option<Gate>>,
+    /// Idle classes, the longest idle first.
+    idle: VecDeque<u32>,
     blocked: usize,
+}
+
+/// Puts `value` under `number`, past the end too.
+fn put<T>(all: &mut Vec<Option<T>>, number: u32, value: T) {
+    let number = number as usize;
+    if all.len() <= number {
+        all.resize_with(number + 1, || None);
+    }
+    all[number] = Some(value);
 }
 
 impl Ready {
     pub(crate) fn add_queue(&mut self, queue: u32, paused: bool) {
-        let free = self.new_class(queue, Needs::new(), Standing::Free);
-        self.queues.insert(
+        let free = self.new_class(queue, Needs::NONE, Standing::Free);
+        put(
+            &mut self.queues,
             queue,
             Queue {
                 free,
@@ -149,7 +229,8 @@ impl Ready {
 
     /// Makes a limit known, with its room. A number is never used for another limit.
     pub(crate) fn add_gate(&mut self, gate: u32, room: u32) {
-        self.gates.insert(
+        put(
+            &mut self.gates,
             gate,
             Gate {
                 room,
@@ -160,10 +241,7 @@ impl Ready {
 
     /// Tells how much room a limit has now; lets in who may start. Logarithmic, once per queue that waits there.
     pub(crate) fn set_room(&mut self, gate: u32, room: u32) {
-        let held = self
-            .gates
-            .get_mut(&gate)
-            .expect("a gate is added before it is used");
+        let held = self.gates[gate as usize].as_mut().expect(GATE);
         let gained = held.room < room;
         self.blocked -= held.blocked();
         held.room = room;
@@ -189,7 +267,7 @@ impl Ready {
             .filter(|(_, class)| class.queue == queue)
             .map(|(number, _)| number)
             .collect();
-        let len = self.queues[&queue].len;
+        let len = self.queue(queue).len;
         if paused {
             self.blocked += len;
         } else {
@@ -211,11 +289,12 @@ impl Ready {
         row: u32,
     ) -> Spot {
         let class = if needs.is_empty() {
-            self.queues[&queue].free
-        } else if let Some(&class) = self.by_needs.get(&(queue, needs.clone())) {
+            self.queue(queue).free
+        } else if let Some(&class) = self.by_needs.get(&(queue, needs)) {
+            self.employ(class);
             class
         } else {
-            let class = self.new_class(queue, needs.clone(), Standing::Open);
+            let class = self.new_class(queue, needs, Standing::Open);
             self.by_needs.insert((queue, needs), class);
             class
         };
@@ -239,11 +318,11 @@ impl Ready {
 
     /// The first startable run of a queue, or none. Parks what it finds refused.
     pub(crate) fn first(&mut self, queue: u32) -> Option<(Head, Spot)> {
-        if self.queues[&queue].paused {
+        if self.queue(queue).paused {
             return None;
         }
         loop {
-            let held = &self.queues[&queue];
+            let held = self.queue(queue);
             let free = self.class(held.free).head();
             let class = match (free, held.open.first()) {
                 (None, None) => return None,
@@ -256,7 +335,7 @@ impl Ready {
                 .needs
                 .iter()
                 .copied()
-                .find(|gate| self.gates[gate].room == 0);
+                .find(|&gate| self.gate(gate).room == 0);
             let Some(gate) = refusing else {
                 let (ticket, _) = self
                     .class(class)
@@ -286,7 +365,7 @@ impl Ready {
     /// True when a limit does not let this run in now, or its queue is paused. Costs as much as there is room.
     pub(crate) fn is_blocked(&self, spot: Spot) -> bool {
         let class = self.class(spot.class);
-        if self.queues[&class.queue].paused {
+        if self.queue(class.queue).paused {
             return true;
         }
         let Some(gate) = class.gate() else { return false };
@@ -297,10 +376,11 @@ impl Ready {
     /// The first run, in claim order, that a limit does not let in; none when it lets in all that wait. Let in are the
     /// first of those that wait at the limit, as many as there is room.
     pub(crate) fn first_stopped(&self, gate: u32) -> Option<Head> {
-        let held = self.gates.get(&gate).filter(|gate| gate.blocked() > 0)?;
+        let held = self.gates.get(gate as usize).and_then(Option::as_ref);
+        let held = held.filter(|gate| gate.blocked() > 0)?;
         let room = held.room as usize;
         let at_gate = (held.members.iter().map(|&class| self.class(class)))
-            .filter(|class| class.gate() == Some(gate) && !self.queues[&class.queue].paused);
+            .filter(|class| class.gate() == Some(gate) && !self.queue(class.queue).paused);
         let mut heads: Vec<Head> = at_gate
             .flat_map(|class| {
                 class
@@ -315,32 +395,33 @@ impl Ready {
     }
 
     fn class(&self, class: u32) -> &Class {
-        self.classes[class as usize]
-            .as_ref()
-            .expect("a class exists while a run stands in it (I1)")
+        self.classes[class as usize].as_ref().expect(CLASS)
     }
 
     fn class_mut(&mut self, class: u32) -> &mut Class {
-        self.classes[class as usize]
-            .as_mut()
-            .expect("a class exists while a run stands in it (I1)")
+        self.classes[class as usize].as_mut().expect(CLASS)
+    }
+
+    fn queue(&self, queue: u32) -> &Queue {
+        self.queues[queue as usize].as_ref().expect(QUEUE)
     }
 
     fn queue_mut(&mut self, queue: u32) -> &mut Queue {
-        self.queues
-            .get_mut(&queue)
-            .expect("a queue is added before it is used")
+        self.queues[queue as usize].as_mut().expect(QUEUE)
+    }
+
+    fn gate(&self, gate: u32) -> &Gate {
+        self.gates[gate as usize].as_ref().expect(GATE)
+    }
+
+    fn gate_mut(&mut self, gate: u32) -> &mut Gate {
+        self.gates[gate as usize].as_mut().expect(GATE)
     }
 
     fn new_class(&mut self, queue: u32, needs: Needs, standing: Standing) -> u32 {
-        let gates = needs.clone();
         let number = self.place_class(queue, needs, standing);
-        for gate in gates {
-            self.gates
-                .get_mut(&gate)
-                .expect("a gate is added before it is used")
-                .members
-                .insert(number);
+        for &gate in &*needs {
+            self.gate_mut(gate).members.insert(number);
         }
         number
     }
@@ -364,10 +445,13 @@ impl Ready {
     /// Changes a class's lanes and keeps it in its set under its head (I1).
     fn rehead<T>(&mut self, class: u32, change: impl FnOnce(&mut Lanes<u32, Line>) -> T) -> T {
         let held = self.class_mut(class);
+        if held.standing == Standing::Free {
+            return change(&mut held.lanes);
+        }
         let before = held.head();
         let answer = change(&mut held.lanes);
         let after = held.head();
-        if before != after && held.standing != Standing::Free {
+        if before != after {
             let (queue, standing) = (held.queue, held.standing);
             let set = self.set(queue, standing);
             if let Some(before) = before {
@@ -382,13 +466,7 @@ impl Ready {
 
     fn set(&mut self, queue: u32, standing: Standing) -> &mut BTreeSet<(Head, u32)> {
         match standing {
-            Standing::Parked(gate) => self
-                .gates
-                .get_mut(&gate)
-                .expect("classes park at known gates")
-                .parked
-                .entry(queue)
-                .or_default(),
+            Standing::Parked(gate) => self.gate_mut(gate).parked.entry(queue).or_default(),
             _ => &mut self.queue_mut(queue).open,
         }
     }
@@ -397,33 +475,55 @@ impl Ready {
     fn left(&mut self, class: u32) {
         self.count(class, 1, false);
         let held = self.class(class);
-        let (queue, standing, needs) = (held.queue, held.standing, held.needs.clone());
+        let (queue, standing, needs) = (held.queue, held.standing, held.needs);
         if standing == Standing::Free {
             return;
         }
         if held.lanes.is_empty() {
-            self.by_needs.remove(&(queue, needs.clone()));
-            for gate in &needs {
-                self.gates
-                    .get_mut(gate)
-                    .expect("classes name known gates")
-                    .members
-                    .remove(&class);
-            }
-            self.classes[class as usize] = None;
-            self.vacant.push(class);
+            self.class_mut(class).standing = Standing::Idle;
+            self.idle.push_back(class);
             self.forget_if_empty(queue, standing);
+            if self.idle.len() > IDLE {
+                self.drop_idle();
+            }
         }
         // A let-in run that is gone, whether it took the slots or not, makes room for a better look (I2).
-        for gate in needs {
+        for &gate in &*needs {
             self.expose(gate, queue);
+        }
+    }
+
+    /// Opens a class that was idle, for the run that comes.
+    fn employ(&mut self, class: u32) {
+        if self.class(class).standing == Standing::Idle {
+            self.class_mut(class).standing = Standing::Open;
+            // The one that has just become idle is the likeliest to be wanted again.
+            if let Some(at) = self.idle.iter().rposition(|&idle| idle == class) {
+                self.idle.remove(at);
+            }
+        }
+    }
+
+    /// Gives up the class that has been idle for longest.
+    fn drop_idle(&mut self) {
+        let Some(class) = self.idle.pop_front() else {
+            return;
+        };
+        let held = self.classes[class as usize].take();
+        self.vacant.push(class);
+        if let Some(Class { queue, needs, .. }) = held {
+            self.by_needs.remove(&(queue, needs));
+            for &gate in &*needs {
+                self.gate_mut(gate).members.remove(&class);
+            }
         }
     }
 
     fn park(&mut self, class: u32, gate: u32) {
         self.stand(class, Standing::Parked(gate));
         let queue = self.class(class).queue;
-        for other in self.class(class).needs.clone() {
+        let needs = self.class(class).needs;
+        for &other in &*needs {
             if other != gate {
                 self.expose(other, queue);
             }
@@ -432,7 +532,7 @@ impl Ready {
 
     /// Opens the best class of `queue` that is parked at `gate`, if the gate has room.
     fn expose(&mut self, gate: u32, queue: u32) {
-        let held = &self.gates[&gate];
+        let held = self.gate(gate);
         if held.room == 0 {
             return;
         }
@@ -447,7 +547,7 @@ impl Ready {
         let head = held
             .head()
             .expect("a class that stands somewhere is not empty (I1)");
-        let counted = !self.queues[&queue].paused;
+        let counted = !self.queue(queue).paused;
         let gate = held.gate();
         if counted {
             self.count_at(gate, runs, false);
@@ -464,11 +564,7 @@ impl Ready {
 
     fn forget_if_empty(&mut self, queue: u32, standing: Standing) {
         if let Standing::Parked(gate) = standing {
-            let parked = &mut self
-                .gates
-                .get_mut(&gate)
-                .expect("classes park at known gates")
-                .parked;
+            let parked = &mut self.gate_mut(gate).parked;
             if parked.get(&queue).is_some_and(BTreeSet::is_empty) {
                 parked.remove(&queue);
             }
@@ -493,7 +589,7 @@ impl Ready {
 
     fn count_at(&mut self, gate: Option<u32>, runs: usize, more: bool) {
         let Some(gate) = gate else { return };
-        let gate = self.gates.get_mut(&gate).expect("classes name known gates");
+        let gate = self.gates[gate as usize].as_mut().expect(GATE);
         self.blocked -= gate.blocked();
         gate.waiting = if more {
             gate.waiting + runs
@@ -512,7 +608,7 @@ impl Ready {
             .zip(&self.classes)
             .filter_map(|(number, class)| Some((number, class.as_ref()?)))
         {
-            let queue = &self.queues[&class.queue];
+            let queue = self.queue(class.queue);
             if queue.paused {
                 blocked += class.lanes.len();
             } else if let Some(gate) = class.gate() {
@@ -520,30 +616,36 @@ impl Ready {
             }
             let places = self
                 .queues
-                .values()
+                .iter()
+                .flatten()
                 .filter(|queue| queue.open.iter().any(|(_, c)| *c == number))
                 .count()
                 + self
                     .gates
-                    .values()
+                    .iter()
+                    .flatten()
                     .flat_map(|gate| gate.parked.values())
                     .flatten()
                     .filter(|(_, c)| *c == number)
                     .count();
             assert_eq!(
                 places,
-                usize::from(class.standing != Standing::Free),
+                usize::from(!matches!(class.standing, Standing::Free | Standing::Idle)),
                 "I1 broken: class {number} is in {places} sets"
             );
             assert!(
-                class.standing == Standing::Free || !class.lanes.is_empty(),
-                "I1 broken: class {number} is empty"
+                class.standing == Standing::Free
+                    || class.lanes.is_empty() == (class.standing == Standing::Idle),
+                "I1 broken: class {number} stands {:?} and holds {}",
+                class.standing,
+                class.lanes.len()
             );
         }
-        for (number, gate) in &self.gates {
+        let gates = (0..).zip(&self.gates);
+        for (number, gate) in gates.filter_map(|(number, gate)| Some((number, gate.as_ref()?))) {
             assert_eq!(
                 gate.waiting,
-                waiting.get(number).copied().unwrap_or(0),
+                waiting.get(&number).copied().unwrap_or(0),
                 "I3 broken at gate {number}"
             );
             blocked += gate.blocked();
@@ -556,7 +658,7 @@ impl Ready {
                     .filter(|class| class.queue == *queue)
                     .any(|class| {
                         class.standing == Standing::Open
-                            && class.needs.contains(number)
+                            && class.needs.contains(&number)
                             && class.head().is_some_and(|head| head < best)
                     });
                 assert!(
@@ -574,7 +676,8 @@ impl Ready {
 impl Ready {
     /// How many runs wait at a limit, whether it lets them in or not.
     pub(crate) fn waiting_at(&self, gate: u32) -> usize {
-        self.gates.get(&gate).map_or(0, |gate| gate.waiting)
+        let held = self.gates.get(gate as usize).and_then(Option::as_ref);
+        held.map_or(0, |gate| gate.waiting)
     }
 
     /// Claim order of one queue, whether limits have room or not: the waiting rows with their heads.

@@ -54,7 +54,7 @@ impl Model {
         let mut heads: Vec<Head> = self
             .waiting
             .iter()
-            .filter(|run| run.needs == [gate] && !self.paused[run.queue as usize])
+            .filter(|run| *run.needs == [gate] && !self.paused[run.queue as usize])
             .map(|run| run.head)
             .collect();
         heads.sort_unstable();
@@ -100,7 +100,7 @@ fn op(most_needs: usize) -> impl Strategy<Value = Op> {
     let room = prop_oneof![4 => 0..4_u32, 1 => Just(UNLIMITED)];
     prop_oneof![
         10 => (0..QUEUES, prop::sample::subsequence(gates, 0..=most_needs), 1..=3_u8, 0..4_u32)
-            .prop_map(|(queue, needs, level, back)| Op::Insert { queue, needs, level, back }),
+            .prop_map(|(queue, needs, level, back)| Op::Insert { queue, needs: Needs::from(&*needs), level, back }),
         3 => any::<usize>().prop_map(Op::Remove),
         2 => any::<usize>().prop_map(Op::PutBack),
         1 => (any::<usize>(), 1..=3_u8).prop_map(|(run, level)| Op::Relevel(run, level)),
@@ -139,9 +139,7 @@ impl Both {
     }
 
     fn insert(&mut self, queue: u32, needs: Needs, head: Head, row: u32) {
-        let spot = self
-            .ready
-            .insert(queue, needs.clone(), head.priority.0, head.line, row);
+        let spot = self.ready.insert(queue, needs, head.priority.0, head.line, row);
         self.model.waiting.push(Waiting {
             queue,
             needs,
@@ -209,7 +207,7 @@ impl Both {
             Op::First(queue) => drop(self.first(queue)),
             Op::Claim(queue) => {
                 if let Some(at) = self.first(queue) {
-                    for gate in self.model.waiting[at].needs.clone() {
+                    for &gate in &*self.model.waiting[at].needs.clone() {
                         let room = self.model.room[gate as usize];
                         if room != UNLIMITED {
                             self.set_room(gate, room - 1);
@@ -310,8 +308,8 @@ fn l4_a_class_behind_two_full_limits_starts_when_the_second_gains_room() {
     both.set_room(0, 1);
     both.set_room(1, 0);
     // The better class needs both limits, and hides the other one at limit 0 only while it may start.
-    both.insert(0, vec![0, 1], Head::new(level, line(1)), 1);
-    both.insert(0, vec![0], Head::new(level, line(2)), 2);
+    both.insert(0, Needs::from(&[0, 1][..]), Head::new(level, line(1)), 1);
+    both.insert(0, Needs::of(0), Head::new(level, line(2)), 2);
     assert_eq!(both.first(0).map(|at| both.model.waiting[at].row), Some(2));
     both.apply(Op::SetRoom(0, 0));
     assert_eq!(both.first(0), None);

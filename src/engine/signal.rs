@@ -1,6 +1,6 @@
 //! Telling a handler to stop, and telling waiters that there is work: a flag, and whoever sleeps on it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Condvar, Mutex};
@@ -66,49 +66,58 @@ impl StopSignal {
 }
 
 /// A bell: rung when there may be work or an earlier deadline; remembered until somebody listens.
+///
+/// `rung` is set before the lock is taken to wake, and is looked at with the lock held by who is about to sleep: either
+/// the sleeper sees it, or the ringer finds the sleeper.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
-    state: Mutex<BellState>,
-    rung: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct BellState {
-    rung: bool,
-    waker: Option<Waker>,
+    rung: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+    wake: Condvar,
 }
 
 impl Bell {
     /// Never called while the engine's lock is held.
     pub(crate) fn ring(&self) {
-        let mut state = self.state.lock();
-        state.rung = true;
-        let waker = state.waker.take();
-        drop(state);
-        self.rung.notify_all();
+        // bell-rung: pairs with the `Acquire` in `heard`; who hears it sees what it was rung for.
+        if self.rung.swap(true, Ordering::AcqRel) {
+            // Whoever set it wakes.
+            return;
+        }
+        let waker = self.waker.lock().take();
+        self.wake.notify_all();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
+    /// True from a ring until somebody has listened.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire)
+    }
+
+    fn heard(&self) -> bool {
+        self.rung.swap(false, Ordering::AcqRel)
+    }
+
     /// Ready once for any number of rings since the last time. One task listens at a time.
     #[cfg(feature = "tokio")]
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.state.lock();
-        if std::mem::take(&mut state.rung) {
+        let mut waker = self.waker.lock();
+        if self.heard() {
             return Poll::Ready(());
         }
-        state.waker = Some(context.waker().clone());
+        *waker = Some(context.waker().clone());
         Poll::Pending
     }
 
     /// Waits on this thread until rung, at most `timeout`. True when rung.
     pub(crate) fn wait(&self, timeout: std::time::Duration) -> bool {
-        let mut state = self.state.lock();
-        if !state.rung {
-            let _ = self.rung.wait_for(&mut state, timeout);
+        let mut waker = self.waker.lock();
+        if !self.is_rung() {
+            let _ = self.wake.wait_for(&mut waker, timeout);
         }
-        std::mem::take(&mut state.rung)
+        self.heard()
     }
 }
 

@@ -336,7 +336,8 @@ impl Core {
             queue: Some(queue),
             deployment,
             priority,
-            place: Place::Scheduled,
+            // Where it most likely goes; then that step has nothing to write.
+            place: if due > at { Place::Scheduled } else { Place::Ready },
             due,
             seq,
             state: Some(StateType::Scheduled),
@@ -362,15 +363,13 @@ impl Core {
 
     /// Two random words.
     pub(crate) fn some_name(&mut self) -> Text {
+        // Made once for the process and kept for ever, so that a run's name is part of the program and no two runs
+        // share a count.
         static NAMES: LazyLock<Vec<Text>> = LazyLock::new(|| {
-            FIRST
+            let words = FIRST
                 .iter()
-                .flat_map(|first| {
-                    SECOND
-                        .iter()
-                        .map(move |second| Text::from(format!("{first}-{second}")))
-                })
-                .collect()
+                .flat_map(|first| SECOND.iter().map(move |second| format!("{first}-{second}")));
+            words.map(|name| Text::of(name.leak())).collect()
         });
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits are wanted")]
         let at = self.ids.random().next() as usize % NAMES.len();
