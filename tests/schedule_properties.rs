@@ -50,7 +50,25 @@ enum Weekdays {
 }
 
 /// One date condition of the other crate: days, weekdays (1 = Sunday), and what is left to filter.
-type Term = (String, String, fn(NaiveDate) -> bool);
+type Term = (String, String, Filter);
+
+/// What that crate cannot say about a day.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Filter {
+    Any,
+    LastOfMonth,
+    LastWeek,
+}
+
+impl Filter {
+    fn passes(self, date: NaiveDate) -> bool {
+        match self {
+            Self::Any => true,
+            Self::LastOfMonth => (date + TimeDelta::days(1)).day() == 1,
+            Self::LastWeek => (date + TimeDelta::days(7)).month() != date.month(),
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Expression {
@@ -122,21 +140,18 @@ impl Expression {
 
     fn terms(&self) -> Vec<Term> {
         let any = "*".to_owned();
-        let last_of_month: fn(NaiveDate) -> bool = |date| (date + TimeDelta::days(1)).day() == 1;
-        let last_week: fn(NaiveDate) -> bool = |date| (date + TimeDelta::days(7)).month() != date.month();
-        let always: fn(NaiveDate) -> bool = |_| true;
-        let mut dates = vec![(list(&self.day, 0), always)];
+        let mut dates = vec![(list(&self.day, 0), Filter::Any)];
         if self.last_day {
-            dates.push(("28,29,30,31".to_owned(), last_of_month));
+            dates.push(("28,29,30,31".to_owned(), Filter::LastOfMonth));
         }
         // (days, weekdays, filter) of the weekday field.
         let weekday = match &self.weekday {
-            Weekdays::Plain(values) => (any.clone(), list(values, 1), always),
+            Weekdays::Plain(values) => (any.clone(), list(values, 1), Filter::Any),
             Weekdays::Nth(day, nth) => {
                 let days = (7 * nth - 6..=(7 * nth).min(31))
                     .map(|day| day.to_string())
                     .collect::<Vec<_>>();
-                (days.join(","), (day + 1).to_string(), always)
+                (days.join(","), (day + 1).to_string(), Filter::Any)
             }
             Weekdays::Last(day) => (
                 (22..=31)
@@ -144,7 +159,7 @@ impl Expression {
                     .collect::<Vec<_>>()
                     .join(","),
                 (day + 1).to_string(),
-                last_week,
+                Filter::LastWeek,
             ),
         };
         let weekday_star = matches!(self.weekday, Weekdays::Plain(None));
@@ -168,12 +183,8 @@ impl Expression {
                 .into_iter()
                 .filter_map(|(days, filter)| {
                     let both = intersection(&days, &weekday.0)?;
-                    let pair: fn(NaiveDate) -> bool = match (filter == last_of_month, weekday.2 == last_week)
-                    {
-                        (true, true) => |date| (date + TimeDelta::days(1)).day() == 1,
-                        (true, false) => filter,
-                        _ => weekday.2,
-                    };
+                    // The last day of a month is in its last week.
+                    let pair = if filter == Filter::Any { weekday.2 } else { filter };
                     Some((both, weekday.1.clone(), pair))
                 })
                 .collect()
@@ -197,7 +208,7 @@ impl Expression {
                 schedule
                     .after(&before)
                     .take_while(|at| at.year() < 2060)
-                    .filter(|at| filter(at.date_naive()))
+                    .filter(|at| filter.passes(at.date_naive()))
                     .take(n),
             );
         }

@@ -95,7 +95,7 @@ fn ours(text: &str, zone: &str) -> Side {
     chain(start(), move |at| schedule.next_after(at))
 }
 
-fn crons<Z: chrono::TimeZone + 'static>(text: &str, zone: Z) -> Side
+fn crons<Z: chrono::TimeZone + Copy + 'static>(text: &str, zone: Z) -> Side
 where
     Z::Offset: Copy,
 {
@@ -103,7 +103,7 @@ where
     chain(start().with_timezone(&zone), move |at| schedule.after(&at).next())
 }
 
-fn croners<Z: chrono::TimeZone + 'static>(text: &str, zone: Z) -> Side
+fn croners<Z: chrono::TimeZone + Copy + 'static>(text: &str, zone: Z) -> Side
 where
     Z::Offset: Copy,
 {
