@@ -87,6 +87,10 @@ pub use schedule::Schedule;
 #[doc = include_str!("docs/architecture.md")]
 ///
 #[doc = include_str!("docs/design.md")]
+///
+#[doc = include_str!("docs/status.md")]
+///
+#[doc = include_str!("docs/changelog.md")]
 pub mod _docs {}
 
 #[cfg(doctest)]
