@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Held, MonoEvent, Work};
-use super::deploy::DEFAULT;
 use super::error::{Empty, Error};
+use super::pools::DEFAULT;
 use super::ready::Head;
 use super::signal::{StopReason, StopSignal};
 use crate::catalog::{When, instant};

@@ -1,72 +1,57 @@
-//! Moving an engine: a document of one instant, and an engine made from it.
+//! Moving an engine, the first half: a document of one instant.
 //!
 //! The document holds what cannot be derived: the entities, every run with its place in line, claims with their fencing
 //! tokens, what is left of retries and timeouts, used occurrences, keys, and the state of the id generator. Counts,
 //! indexes and the ready order are made anew. Two exports of one version are equal byte for byte.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
 
-use super::builder::{EngineBuilder, Settings};
-use super::core::{Core, Held, MonoEvent, Totals, WallEvent, Work, key_scope};
+use super::Engine;
+use super::builder::Settings;
+use super::core::{Core, MonoEvent, Totals, WallEvent, Work};
 use super::error::Error;
-use super::ids::{Ids, row_of};
-use super::{Engine, plan::ScheduleWork, submit};
-use crate::catalog::{CatalogView, DeploymentRow, FlowRow, RunBody, RunRow, TaskRunRow, When, shared_tags};
+use crate::catalog::{CatalogView, RunRow};
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
 use crate::model::{
     CreatedBy, Deployment, Flow, Object, Place, Retry, StateType, TaskRun, Text, WorkPool, WorkQueue,
 };
 use crate::priority::Priority;
 
-/// What becomes of claims when a document is imported.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Claims {
-    /// They stay claims: same tokens, slots held, timeouts go on. For workers that outlive the engine.
-    Keep,
-    /// Their runs return to their places in line; the old tokens are stale.
-    PutBack,
-}
-
-/// Instants in a document stay this far from the ends of the numbers, so that later sums do too.
-const FAR: i64 = i64::MAX / 4;
-const FORMAT: &str = "tenfold";
-const VERSION: u32 = 1;
+pub(super) const FORMAT: &str = "tenfold";
+pub(super) const VERSION: u32 = 1;
 
 /// Everything an engine held at one instant. Serialises to JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
-    format: String,
-    format_version: u32,
-    version: u64,
-    wall: i64,
-    settings: Settings,
-    ids: (u64, u64),
-    seq: u64,
-    token: u64,
-    stopped: bool,
-    totals: Totals,
-    flows: Vec<Flow>,
-    work_pools: Vec<WorkPool>,
-    work_queues: Vec<WorkQueue>,
-    deployments: Vec<DeploymentDoc>,
-    flow_runs: Vec<RunDoc>,
-    task_runs: Vec<TaskRun>,
+    pub(super) format: String,
+    pub(super) format_version: u32,
+    pub(super) version: u64,
+    pub(super) wall: i64,
+    pub(super) settings: Settings,
+    pub(super) ids: (u64, u64),
+    pub(super) seq: u64,
+    pub(super) token: u64,
+    pub(super) stopped: bool,
+    pub(super) totals: Totals,
+    pub(super) flows: Vec<Flow>,
+    pub(super) work_pools: Vec<WorkPool>,
+    pub(super) work_queues: Vec<WorkQueue>,
+    pub(super) deployments: Vec<DeploymentDoc>,
+    pub(super) flow_runs: Vec<RunDoc>,
+    pub(super) task_runs: Vec<TaskRun>,
     /// Finished runs, oldest first.
-    finished: Vec<RunId>,
+    pub(super) finished: Vec<RunId>,
     /// Plan timers in their order.
-    plans: Vec<(i64, DeploymentId, ScheduleId)>,
+    pub(super) plans: Vec<(i64, DeploymentId, ScheduleId)>,
     /// Retries (true) and timeouts with the microseconds that remain, in their order.
-    waits: Vec<(i64, bool, RunId)>,
+    pub(super) waits: Vec<(i64, bool, RunId)>,
     /// Idempotency keys: fingerprint of the content, by run.
-    keys: BTreeMap<RunId, u64>,
+    pub(super) keys: BTreeMap<RunId, u64>,
 }
 
 impl Document {
@@ -78,67 +63,67 @@ impl Document {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct DeploymentDoc {
-    data: Deployment,
+pub(super) struct DeploymentDoc {
+    pub(super) data: Deployment,
     /// Loaded as a record only.
-    record: bool,
-    schedules: Vec<ScheduleDoc>,
+    pub(super) record: bool,
+    pub(super) schedules: Vec<ScheduleDoc>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct ScheduleDoc {
-    id: ScheduleId,
-    cursor: i64,
-    used: Vec<i64>,
-    planned: Vec<(i64, RunId)>,
+pub(super) struct ScheduleDoc {
+    pub(super) id: ScheduleId,
+    pub(super) cursor: i64,
+    pub(super) used: Vec<i64>,
+    pub(super) planned: Vec<(i64, RunId)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct ClaimDoc {
-    token: u64,
-    supervised: bool,
-    timed_out: bool,
+pub(super) struct ClaimDoc {
+    pub(super) token: u64,
+    pub(super) supervised: bool,
+    pub(super) timed_out: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct RunDoc {
-    id: RunId,
-    name: Text,
-    flow_id: FlowId,
-    deployment_id: Option<DeploymentId>,
-    work_queue_id: Option<QueueId>,
-    work_queue_name: Option<Text>,
-    priority: Priority,
-    place: Place,
-    created: i64,
-    updated: i64,
-    due: i64,
-    seq: u64,
-    state: Option<StateType>,
-    state_name: Text,
-    state_at: i64,
-    message: Option<Text>,
-    run_count: u32,
-    attempt: u32,
-    expected_start: Option<i64>,
-    next_start: Option<i64>,
-    start: Option<i64>,
-    end: Option<i64>,
-    total_run: i64,
-    result: Option<Value>,
-    parameters: Object,
-    tags: Vec<Text>,
-    labels: Object,
-    idempotency_key: Option<Text>,
-    retry: Retry,
+pub(super) struct RunDoc {
+    pub(super) id: RunId,
+    pub(super) name: Text,
+    pub(super) flow_id: FlowId,
+    pub(super) deployment_id: Option<DeploymentId>,
+    pub(super) work_queue_id: Option<QueueId>,
+    pub(super) work_queue_name: Option<Text>,
+    pub(super) priority: Priority,
+    pub(super) place: Place,
+    pub(super) created: i64,
+    pub(super) updated: i64,
+    pub(super) due: i64,
+    pub(super) seq: u64,
+    pub(super) state: Option<StateType>,
+    pub(super) state_name: Text,
+    pub(super) state_at: i64,
+    pub(super) message: Option<Text>,
+    pub(super) run_count: u32,
+    pub(super) attempt: u32,
+    pub(super) expected_start: Option<i64>,
+    pub(super) next_start: Option<i64>,
+    pub(super) start: Option<i64>,
+    pub(super) end: Option<i64>,
+    pub(super) total_run: i64,
+    pub(super) result: Option<Value>,
+    pub(super) parameters: Object,
+    pub(super) tags: Vec<Text>,
+    pub(super) labels: Object,
+    pub(super) idempotency_key: Option<Text>,
+    pub(super) retry: Retry,
     #[serde(with = "crate::model::maybe_seconds")]
-    timeout: Option<Duration>,
-    auto_scheduled: bool,
-    created_by: Option<CreatedBy>,
-    parent_task_run_id: Option<TaskRunId>,
-    deployment_version: Option<Text>,
-    flow_version: Option<Text>,
-    claim: Option<ClaimDoc>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) auto_scheduled: bool,
+    pub(super) created_by: Option<CreatedBy>,
+    pub(super) parent_task_run_id: Option<TaskRunId>,
+    pub(super) deployment_version: Option<Text>,
+    pub(super) flow_version: Option<Text>,
+    pub(super) claim: Option<ClaimDoc>,
 }
 
 /// What is copied under the lock; the rest is read from the view at leisure.
@@ -302,570 +287,5 @@ impl Core {
             document,
             claims,
         }
-    }
-}
-
-impl EngineBuilder {
-    /// Makes an engine from an exported document. Settings and seed come from the document; of the builder, the clock
-    /// counts. Due instants keep their wall time; retries and timeouts go on with what remained of them.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Document`] with the place, when the document is of another format or its parts do not fit together.
-    pub fn import(self, document: Document, claims: Claims) -> Result<Engine, Error> {
-        let (_, clock, _) = self.checked()?;
-        let now = clock.now();
-        let mut core = Core::new(document.settings.clone(), 0, now);
-        Import {
-            names: Names::default(),
-            core: &mut core,
-        }
-        .run(document, claims)?;
-        core.observe(now);
-        Ok(Engine::of(core, clock))
-    }
-}
-
-fn damaged(path: impl Into<String>, problem: impl Into<String>) -> Error {
-    Error::Document {
-        path: path.into(),
-        problem: problem.into(),
-    }
-}
-
-/// Rows by id, while a document is read.
-#[derive(Default)]
-struct Names {
-    flows: HashMap<FlowId, u32>,
-    queues: HashMap<QueueId, u32>,
-    deployments: HashMap<DeploymentId, u32>,
-    task_runs: HashMap<TaskRunId, u32>,
-    seen: BTreeSet<Uuid>,
-}
-
-impl Names {
-    fn new_id(&mut self, path: &str, id: Uuid) -> Result<(), Error> {
-        if self.seen.insert(id) {
-            Ok(())
-        } else {
-            Err(damaged(path, format!("the id {id} stands twice")))
-        }
-    }
-}
-
-struct Import<'a> {
-    names: Names,
-    core: &'a mut Core,
-}
-
-impl Import<'_> {
-    fn run(mut self, document: Document, claims: Claims) -> Result<(), Error> {
-        if document.format != FORMAT || document.format_version != VERSION {
-            let found = format!("{:?} {}", document.format, document.format_version);
-            return Err(damaged(
-                "format",
-                format!("found {found}; this is for {FORMAT:?} {VERSION}"),
-            ));
-        }
-        let far = |at: i64| !(-FAR..FAR).contains(&at);
-        if far(document.wall) || document.seq > u64::MAX / 2 || document.token > u64::MAX / 2 {
-            return Err(damaged("wall, seq, token", "out of range"));
-        }
-        self.core.wall = self.core.wall.max(document.wall);
-        self.entities(&document)?;
-        let mut rows = self.runs(&document, far)?;
-        for (index, task_run) in document.task_runs.into_iter().enumerate() {
-            self.names
-                .new_id(&format!("task_runs[{index}].id"), task_run.id.uuid())?;
-            let run = task_run.flow_run_id.and_then(|id| rows.get(&id).copied());
-            let (id, tags) = (task_run.id, shared_tags(&task_run.tags));
-            let row = self.core.catalog.task_runs.insert(Arc::new(TaskRunRow {
-                data: task_run,
-                tags,
-                run,
-            }));
-            self.core.catalog.by_id.insert(id.uuid(), row);
-            self.names.task_runs.insert(id, row);
-        }
-        self.places(&document.flow_runs, &rows, &document.waits, claims)?;
-        self.schedules(&document.deployments, &document.plans, &rows)?;
-        self.finished(&document.finished, &mut rows)?;
-        for (id, fingerprint) in document.keys {
-            let row = rows
-                .get(&id)
-                .ok_or_else(|| damaged("keys", format!("there is no run {id}")))?;
-            // It may have ended while the document was read, and be over the retention already.
-            let Some(run) = self.core.catalog.runs.get(*row) else {
-                continue;
-            };
-            let body = run.body.clone();
-            let key = body
-                .key
-                .clone()
-                .ok_or_else(|| damaged("keys", format!("run {id} has no key")))?;
-            self.core.keys.insert((key_scope(&body), key), (id, fingerprint));
-        }
-        let core = self.core;
-        core.ids = Ids::restore(document.ids);
-        core.seq = document.seq.max(core.seq);
-        core.token = document.token;
-        core.stopped = document.stopped;
-        core.totals = document.totals;
-        core.version = document.version.max(1);
-        Ok(())
-    }
-
-    fn entities(&mut self, document: &Document) -> Result<(), Error> {
-        for (index, flow) in document.flows.iter().enumerate() {
-            let path = format!("flows[{index}]");
-            self.names.new_id(&path, flow.id.uuid())?;
-            let tags = shared_tags(&flow.tags);
-            let row = self.core.catalog.flows.insert(Arc::new(FlowRow {
-                data: flow.clone(),
-                tags,
-            }));
-            self.core.catalog.by_id.insert(flow.id.uuid(), row);
-            self.names.flows.insert(flow.id, row);
-            if self
-                .core
-                .catalog
-                .flow_names
-                .insert(flow.name.clone(), row)
-                .is_some()
-            {
-                return Err(damaged(path, format!("the name {:?} stands twice", flow.name)));
-            }
-        }
-        let mut pools = HashMap::new();
-        for (index, pool) in document.work_pools.iter().enumerate() {
-            let path = format!("work_pools[{index}]");
-            self.names.new_id(&path, pool.id.uuid())?;
-            if self.core.catalog.pool_names.contains_key(&pool.name) {
-                return Err(damaged(path, format!("the name {:?} stands twice", pool.name)));
-            }
-            pools.insert(pool.id, self.core.add_pool(pool.clone()));
-        }
-        for (index, queue) in document.work_queues.iter().enumerate() {
-            let path = format!("work_queues[{index}]");
-            self.names.new_id(&path, queue.id.uuid())?;
-            let pool = *pools
-                .get(&queue.work_pool_id)
-                .ok_or_else(|| damaged(&path, "its pool is not in the document"))?;
-            if self
-                .core
-                .catalog
-                .queue_names
-                .contains_key(&(pool, queue.name.clone()))
-            {
-                return Err(damaged(
-                    path,
-                    format!("the name {:?} stands twice in its pool", queue.name),
-                ));
-            }
-            let row = self.core.add_queue(pool, queue.clone());
-            self.names.queues.insert(queue.id, row);
-        }
-        for (index, doc) in document.deployments.iter().enumerate() {
-            let path = format!("deployments[{index}]");
-            let data = &doc.data;
-            self.names.new_id(&path, data.id.uuid())?;
-            let flow = *self
-                .names
-                .flows
-                .get(&data.flow_id)
-                .ok_or_else(|| damaged(&path, "its flow is not in the document"))?;
-            let queue = match data.work_queue_id {
-                Some(id) => Some(
-                    *self
-                        .names
-                        .queues
-                        .get(&id)
-                        .ok_or_else(|| damaged(&path, "its queue is not in the document"))?,
-                ),
-                None => None,
-            };
-            if queue.is_none() && !doc.record {
-                return Err(damaged(path, "it has no work queue"));
-            }
-            submit::check_retry(data.retry)?;
-            submit::check_timeout(data.timeout)?;
-            let mut schedules = BTreeSet::new();
-            if !data
-                .schedules
-                .iter()
-                .all(|schedule| schedules.insert(schedule.id))
-            {
-                return Err(damaged(path, "the id of a schedule stands twice"));
-            }
-            let tags = shared_tags(&data.tags);
-            let row = self.core.catalog.deployments.insert(Arc::new(DeploymentRow {
-                data: data.clone(),
-                flow,
-                queue,
-                tags,
-            }));
-            self.core.catalog.by_id.insert(data.id.uuid(), row);
-            self.names.deployments.insert(data.id, row);
-            if self
-                .core
-                .catalog
-                .deployment_names
-                .insert((flow, data.name.clone()), row)
-                .is_some()
-            {
-                return Err(damaged(
-                    path,
-                    format!("the name {:?} stands twice in its flow", data.name),
-                ));
-            }
-            if !doc.record {
-                self.core.employ(row);
-            }
-        }
-        Ok(())
-    }
-
-    /// Fills the rows of runs; their places come later.
-    fn runs(&mut self, document: &Document, far: impl Fn(i64) -> bool) -> Result<HashMap<RunId, u32>, Error> {
-        let mut rows = HashMap::with_capacity(document.flow_runs.len());
-        // An id names its row only as far as the table may sensibly reach; a made-up one goes to the map of ids.
-        let reach = document.flow_runs.len().saturating_mul(4).saturating_add(1_024);
-        let mut order: Vec<&RunDoc> = document.flow_runs.iter().collect();
-        order.sort_by_key(|run| (row_of(run.id) as usize >= reach, row_of(run.id), run.id));
-        let mut lines = BTreeSet::new();
-        for run in order {
-            let path = format!("flow_runs[id={}]", run.id);
-            self.names.new_id(&path, run.id.uuid())?;
-            let own = run.place != Place::Record;
-            if [run.created, run.updated, run.due, run.state_at, run.total_run]
-                .into_iter()
-                .any(&far)
-                || [run.expected_start, run.next_start, run.start, run.end]
-                    .into_iter()
-                    .flatten()
-                    .any(&far)
-            {
-                return Err(damaged(path, "an instant is out of range"));
-            }
-            if run.seq > document.seq || (own && !lines.insert(run.seq)) {
-                return Err(damaged(path, "its sequence number is not its own"));
-            }
-            let flow = *self
-                .names
-                .flows
-                .get(&run.flow_id)
-                .ok_or_else(|| damaged(&path, "its flow is not in the document"))?;
-            let queue = run
-                .work_queue_id
-                .and_then(|id| self.names.queues.get(&id).copied());
-            if own && queue.is_none() {
-                return Err(damaged(path, "its queue is not in the document"));
-            }
-            let deployment = run
-                .deployment_id
-                .and_then(|id| self.names.deployments.get(&id).copied());
-            if own && !matches!(run.place, Place::Finished) {
-                submit::check_retry(run.retry)?;
-                submit::check_timeout(run.timeout)?;
-            }
-            let body = RunBody {
-                flow,
-                flow_id: run.flow_id,
-                deployment_id: run.deployment_id,
-                queue_id: run.work_queue_id,
-                queue_name: run.work_queue_name.clone(),
-                parameters: Arc::new(run.parameters.clone()),
-                tags: shared_tags(&run.tags),
-                labels: Arc::new(run.labels.clone()),
-                key: run.idempotency_key.clone(),
-                retry: run.retry,
-                timeout: run.timeout,
-                auto_scheduled: run.auto_scheduled,
-                created_by: run.created_by.clone(),
-                parent: run.parent_task_run_id,
-                deployment_version: run.deployment_version.clone(),
-                flow_version: run.flow_version.clone(),
-            };
-            let row = RunRow {
-                id: run.id,
-                name: run.name.clone(),
-                body: Arc::new(body),
-                created: run.created,
-                updated: run.updated,
-                queue,
-                deployment,
-                priority: run.priority,
-                place: run.place,
-                due: run.due,
-                seq: run.seq,
-                state: run.state,
-                state_name: run.state_name.clone(),
-                state_at: run.state_at,
-                message: run.message.clone(),
-                run_count: run.run_count,
-                attempt: run.attempt,
-                expected_start: When::of(run.expected_start),
-                next_start: When::of(run.next_start),
-                start: When::of(run.start),
-                end: When::of(run.end),
-                total_run: run.total_run,
-                result: run.result.clone().map(Arc::new),
-            };
-            let runs = &mut self.core.catalog.runs;
-            let at = row_of(run.id);
-            let at = if (at as usize) < reach && runs.get(at).is_none() {
-                runs.insert_at(at, row);
-                at
-            } else {
-                let at = runs.insert(row);
-                self.core.catalog.by_id.insert(run.id.uuid(), at);
-                at
-            };
-            self.core.set_work(at, Work::None);
-            rows.insert(run.id, at);
-        }
-        Ok(rows)
-    }
-
-    /// Puts every run into its place.
-    fn places(
-        &mut self,
-        runs: &[RunDoc],
-        rows: &HashMap<RunId, u32>,
-        waits: &[(i64, bool, RunId)],
-        claims: Claims,
-    ) -> Result<(), Error> {
-        // Lists of unfinished runs are in order of acceptance, lines in claim order, whatever rows are reused.
-        let mut order: Vec<&RunDoc> = runs
-            .iter()
-            .filter(|run| !matches!(run.place, Place::Record | Place::Finished))
-            .collect();
-        order.sort_by_key(|run| run.id);
-        for run in &order {
-            let row = rows[&run.id];
-            let deployment = self.core.run(row).deployment;
-            let employed = deployment.filter(|&row| {
-                self.core
-                    .deployments
-                    .get(row as usize)
-                    .is_some_and(Option::is_some)
-            });
-            if deployment != employed {
-                return Err(damaged(
-                    format!("flow_runs[id={}]", run.id),
-                    "its deployment is a record and makes no runs",
-                ));
-            }
-            if let Some(work) = employed.and_then(|row| self.core.deployments[row as usize].as_mut()) {
-                self.core.active.push(&mut work.active, row);
-            }
-        }
-        let retries: BTreeSet<RunId> = waits.iter().filter(|wait| wait.1).map(|wait| wait.2).collect();
-        order.sort_by_key(|run| (run.due, run.seq));
-        let (mut claimed, mut tokens) = (BTreeSet::new(), BTreeSet::new());
-        for run in order {
-            let row = rows[&run.id];
-            let path = || format!("flow_runs[id={}]", run.id);
-            let active = matches!(
-                run.state,
-                Some(StateType::Pending | StateType::Running | StateType::Cancelling)
-            );
-            let fits = if run.place == Place::Claimed {
-                active
-            } else {
-                run.state == Some(StateType::Scheduled)
-            };
-            if !fits || (run.place == Place::Claimed) != run.claim.is_some() {
-                return Err(damaged(path(), "its place and its state do not fit together"));
-            }
-            match run.place {
-                Place::Scheduled if retries.contains(&run.id) => {}
-                Place::Scheduled => self.core.enter_later(row),
-                Place::Ready => self.core.enter_line(row),
-                Place::Claimed => {
-                    let claim = run.claim.expect("just checked");
-                    claimed.insert(run.id);
-                    if !tokens.insert(claim.token) {
-                        return Err(damaged(path(), "its fencing token stands twice"));
-                    }
-                    self.claimed(row, claim, claims);
-                }
-                _ => return Err(damaged(path(), "no run can be in that place")),
-            }
-        }
-        for &(remains, retry, id) in waits {
-            let path = || format!("waits[run={id}]");
-            let row = *rows
-                .get(&id)
-                .ok_or_else(|| damaged(path(), "there is no such run"))?;
-            if !(0..i64::MAX / 4).contains(&remains) {
-                return Err(damaged(path(), "the time that remains is out of range"));
-            }
-            let at = self.core.mono.saturating_add(remains);
-            match (retry, &mut self.core.work[row as usize]) {
-                (true, work @ Work::None)
-                    if self
-                        .core
-                        .catalog
-                        .runs
-                        .get(row)
-                        .is_some_and(|run| run.place == Place::Scheduled) =>
-                {
-                    *work = Work::Retry(self.core.mono_timers.insert(at, MonoEvent::Retry { row }));
-                    let run = self.core.run(row);
-                    let (queue, entry) = (run.queue.expect("checked above"), (run.due, run.seq, row));
-                    self.core.queues[queue as usize].retrying.insert(entry);
-                    self.core.scheduled_total += 1;
-                }
-                (false, Work::Claimed(held)) if held.timer.is_none() => {
-                    held.timer = Some(self.core.mono_timers.insert(at, MonoEvent::Timeout { row }));
-                }
-                // Its claim was put back, or ended with that.
-                (false, _) if claims == Claims::PutBack && claimed.contains(&id) => {}
-                _ => return Err(damaged(path(), "the run does not wait for that")),
-            }
-        }
-        Ok(())
-    }
-
-    fn claimed(&mut self, row: u32, claim: ClaimDoc, claims: Claims) {
-        let core = &mut *self.core;
-        if claims == Claims::Keep {
-            core.take_slots(row);
-            let held = Held {
-                token: claim.token,
-                timer: None,
-                signal: None,
-                supervised: claim.supervised,
-                timed_out: claim.timed_out,
-            };
-            core.set_work(row, Work::Claimed(held));
-            return;
-        }
-        let at = core.wall;
-        if core.run(row).state == Some(StateType::Cancelling) {
-            // It was called off; with its worker gone, its handler has ended.
-            core.finish(
-                row,
-                StateType::Cancelled,
-                StateType::Cancelled.default_name(),
-                None,
-                at,
-            );
-            return;
-        }
-        core.enter(
-            row,
-            StateType::Scheduled,
-            StateType::Scheduled.default_name(),
-            None,
-            at,
-        );
-        let run = core.run_mut(row);
-        run.next_start = When::at(run.due);
-        core.enter_line(row);
-    }
-
-    fn schedules(
-        &mut self,
-        deployments: &[DeploymentDoc],
-        plans: &[(i64, DeploymentId, ScheduleId)],
-        rows: &HashMap<RunId, u32>,
-    ) -> Result<(), Error> {
-        for doc in deployments.iter().filter(|doc| !doc.record) {
-            let path = format!("deployments[id={}].schedules", doc.data.id);
-            let deployment = self.names.deployments[&doc.data.id];
-            for schedule in &doc.schedules {
-                let mut planned = BTreeMap::new();
-                for &(at, id) in &schedule.planned {
-                    let row = *rows
-                        .get(&id)
-                        .ok_or_else(|| damaged(&path, format!("there is no run {id}")))?;
-                    let run = self.core.run(row);
-                    let waits = matches!(self.core.work[row as usize], Work::Later) && run.due == at;
-                    if !waits || run.deployment != Some(deployment) || !run.body.auto_scheduled {
-                        return Err(damaged(
-                            &path,
-                            format!("run {id} is not planned for that instant"),
-                        ));
-                    }
-                    planned.insert(at, row);
-                }
-                let work = self
-                    .work_of(deployment, schedule.id)
-                    .ok_or_else(|| damaged(&path, format!("there is no schedule {}", schedule.id)))?;
-                work.cursor = schedule.cursor.clamp(-(1 << 60), 1 << 60);
-                work.used = schedule.used.iter().copied().collect();
-                work.planned = planned;
-            }
-        }
-        for &(at, deployment, schedule) in plans {
-            let missing = || {
-                damaged(
-                    "plans",
-                    format!("there is no schedule {schedule} of deployment {deployment}"),
-                )
-            };
-            let row = *self.names.deployments.get(&deployment).ok_or_else(missing)?;
-            let timer = self.core.wall_timers.insert(
-                at,
-                WallEvent::Plan {
-                    deployment: row,
-                    schedule,
-                },
-            );
-            let work = self.work_of(row, schedule).ok_or_else(missing)?;
-            if work.timer.replace(timer).is_some() {
-                return Err(damaged("plans", format!("schedule {schedule} stands twice")));
-            }
-        }
-        Ok(())
-    }
-
-    fn work_of(&mut self, deployment: u32, schedule: ScheduleId) -> Option<&mut ScheduleWork> {
-        let work = self.core.deployments.get_mut(deployment as usize)?.as_mut()?;
-        work.schedules.iter_mut().find(|work| work.id == schedule)
-    }
-
-    fn finished(&mut self, finished: &[RunId], rows: &mut HashMap<RunId, u32>) -> Result<(), Error> {
-        let mut left: BTreeSet<RunId> = (rows.iter())
-            .filter(|(_, row)| {
-                self.core
-                    .catalog
-                    .runs
-                    .get(**row)
-                    .is_some_and(|run| run.place == Place::Finished)
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        // Runs that ended while the document was read were put in by their ending.
-        for (_, _, id) in &self.core.finished {
-            left.remove(id);
-        }
-        let mut oldest = Vec::with_capacity(finished.len());
-        for id in finished {
-            if !left.remove(id) {
-                return Err(damaged(
-                    "finished",
-                    format!("run {id} has not ended, or stands twice"),
-                ));
-            }
-            let row = rows[id];
-            let run = self.core.run(row);
-            if !run.state.is_some_and(StateType::is_terminal) {
-                return Err(damaged(
-                    "finished",
-                    format!("run {id} is in no state that ends a run"),
-                ));
-            }
-            oldest.push((run.end.micros().unwrap_or(run.state_at), row, *id));
-        }
-        if let Some(id) = left.first() {
-            return Err(damaged("finished", format!("run {id} has ended and is missing")));
-        }
-        for entry in oldest.into_iter().rev() {
-            self.core.finished.push_front(entry);
-        }
-        Ok(())
     }
 }

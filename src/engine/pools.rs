@@ -1,0 +1,273 @@
+//! Work pools and work queues: making, finding and changing them.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::core::{Core, QueueWork};
+use super::error::Error;
+use crate::catalog::{PoolRow, QueueRow, instant};
+use crate::ids::{PoolId, QueueId};
+use crate::model::{NewPool, NewQueue, Text, WorkPool, WorkQueue, check_name};
+
+/// Name of the pool and of the queue that runs wait in when none is named.
+pub(crate) const DEFAULT: &str = "default";
+
+impl Core {
+    /// The queue `default` of the pool `default`: made when a run first needs it or a caller names its pool, and exempt from
+    /// the cap on queues, so that it is there for whoever names none.
+    pub(crate) fn default_queue(&mut self) -> u32 {
+        let pool = match self.catalog.pool_names.get(DEFAULT) {
+            Some(&pool) => pool,
+            None => self.make_pool(NewPool::named(DEFAULT)).0,
+        };
+        match self.catalog.queue_names.get(&(pool, Text::of(DEFAULT))) {
+            Some(&queue) => queue,
+            // A loaded pool of that name may lack it.
+            None => self.make_queue(pool, NewQueue::named(DEFAULT, DEFAULT)).0,
+        }
+    }
+
+    /// The row of a named queue; none for the default one, which may not be there yet.
+    pub(crate) fn named_queue(&self, named: Option<&(Text, Text)>) -> Result<Option<u32>, Error> {
+        match named {
+            None => Ok(None),
+            Some((pool, queue)) if *pool == DEFAULT && *queue == DEFAULT => Ok(None),
+            Some((pool, queue)) => self.queue_row(pool, queue).map(Some),
+        }
+    }
+
+    pub(crate) fn pool_row(&self, name: &str) -> Result<u32, Error> {
+        self.catalog
+            .pool_names
+            .get(name)
+            .copied()
+            .ok_or_else(|| Error::NotFound {
+                kind: "work pool",
+                name: format!("{name:?}"),
+                hint: "make it first with `create_pool`",
+            })
+    }
+
+    pub(crate) fn queue_row(&self, pool: &str, queue: &str) -> Result<u32, Error> {
+        let pool_row = self.pool_row(pool)?;
+        self.catalog
+            .queue_names
+            .get(&(pool_row, Text::from(queue)))
+            .copied()
+            .ok_or_else(|| Error::NotFound {
+                kind: "work queue",
+                name: format!("{queue:?} of pool {pool:?}"),
+                hint: "make it first with `create_queue`",
+            })
+    }
+
+    /// Changes to the default pool may come before anything has needed it.
+    fn changeable_pool(&mut self, pool: &str) -> Result<u32, Error> {
+        if pool == DEFAULT {
+            self.default_queue();
+        }
+        self.pool_row(pool)
+    }
+
+    pub(crate) fn create_pool(&mut self, new: NewPool) -> Result<PoolId, Error> {
+        check_name("work pool name", &new.name)?;
+        if self.catalog.pool_names.contains_key(&new.name) {
+            return Err(Error::Duplicate {
+                kind: "work pool",
+                name: format!("{:?}", new.name),
+            });
+        }
+        self.room_for_queue()?;
+        let (pool, id) = self.make_pool(new);
+        self.make_queue(pool, NewQueue::named(DEFAULT, DEFAULT));
+        Ok(id)
+    }
+
+    fn make_pool(&mut self, new: NewPool) -> (u32, PoolId) {
+        let (id, at) = (PoolId::from_uuid(self.ids.uuid()), instant(self.wall));
+        let data = WorkPool {
+            id,
+            created: at,
+            updated: at,
+            name: new.name,
+            description: None,
+            kind: Text::of("tenfold"),
+            is_paused: new.paused,
+            concurrency_limit: new.limit,
+        };
+        (self.add_pool(data), id)
+    }
+
+    pub(crate) fn add_pool(&mut self, data: WorkPool) -> u32 {
+        let (id, name) = (data.id, data.name.clone());
+        let row = self.catalog.pools.insert(Arc::new(PoolRow {
+            data,
+            queues: Vec::new(),
+        }));
+        self.catalog.by_id.insert(id.uuid(), row);
+        self.catalog.pool_names.insert(name, row);
+        if self.pools.len() <= row as usize {
+            self.pools.resize_with(row as usize + 1, Default::default);
+        }
+        self.pool_order.push(row);
+        self.changed();
+        row
+    }
+
+    fn room_for_queue(&self) -> Result<(), Error> {
+        let (waiting, capacity) = (self.catalog.queues.len(), self.settings.queues);
+        if waiting < capacity {
+            return Ok(());
+        }
+        Err(Error::Full {
+            what: "work queues",
+            waiting,
+            capacity,
+            asked: 1,
+        })
+    }
+
+    pub(crate) fn create_queue(&mut self, new: NewQueue) -> Result<QueueId, Error> {
+        check_name("work queue name", &new.name)?;
+        self.room_for_queue()?;
+        let pool = self.changeable_pool(&new.pool)?;
+        if self.catalog.queue_names.contains_key(&(pool, new.name.clone())) {
+            let name = format!("{:?} in pool {:?}", new.name, new.pool);
+            return Err(Error::Duplicate {
+                kind: "work queue",
+                name,
+            });
+        }
+        Ok(self.make_queue(pool, new).1)
+    }
+
+    fn make_queue(&mut self, pool: u32, new: NewQueue) -> (u32, QueueId) {
+        let held = self
+            .catalog
+            .pools
+            .get(pool)
+            .expect("the caller found the pool")
+            .clone();
+        let taken = held.queues.iter().map(|&queue| self.queue_priority(queue));
+        // The lowest number that is free; the queues are in ascending order.
+        let free = taken.fold(1, |free, taken| if taken == free { free + 1 } else { free });
+        let (id, at) = (QueueId::from_uuid(self.ids.uuid()), instant(self.wall));
+        let data = WorkQueue {
+            id,
+            created: at,
+            updated: at,
+            name: new.name,
+            description: None,
+            work_pool_id: held.data.id,
+            priority: new.priority.or(NonZeroU32::new(free)).unwrap_or(NonZeroU32::MAX),
+            is_paused: new.paused,
+            concurrency_limit: new.limit,
+        };
+        (self.add_queue(pool, data), id)
+    }
+
+    /// Puts a queue among those of its pool. It takes its number; whoever is pushed moves down by the least.
+    pub(crate) fn add_queue(&mut self, pool: u32, data: WorkQueue) -> u32 {
+        let held = self
+            .catalog
+            .pools
+            .get(pool)
+            .expect("the caller found the pool")
+            .clone();
+        let (id, name, number) = (data.id, data.name.clone(), data.priority.get());
+        let paused = data.is_paused || held.data.is_paused;
+        let row = self.catalog.queues.insert(Arc::new(QueueRow { data, pool }));
+        self.catalog.by_id.insert(id.uuid(), row);
+        self.catalog.queue_names.insert((pool, name), row);
+        if self.queues.len() <= row as usize {
+            self.queues.resize_with(row as usize + 1, QueueWork::default);
+        }
+        self.ready.add_queue(row, paused);
+        let mut queues = held.queues.clone();
+        let at = queues.partition_point(|&queue| self.queue_priority(queue) < number);
+        queues.insert(at, row);
+        let mut last = 0;
+        for &queue in &queues {
+            if self.queue_priority(queue) <= last {
+                let pushed = NonZeroU32::MIN.saturating_add(last);
+                Arc::make_mut(self.catalog.queues.get_mut(queue).expect("a pool's queues exist"))
+                    .data
+                    .priority = pushed;
+            }
+            last = self.queue_priority(queue);
+        }
+        Arc::make_mut(self.catalog.pools.get_mut(pool).expect("just found")).queues = queues;
+        self.changed();
+        row
+    }
+
+    fn queue_priority(&self, queue: u32) -> u32 {
+        self.catalog
+            .queues
+            .get(queue)
+            .expect("a pool's queues exist")
+            .data
+            .priority
+            .get()
+    }
+
+    pub(crate) fn set_queue_paused(&mut self, pool: &str, queue: &str, paused: bool) -> Result<(), Error> {
+        self.changeable_pool(pool)?;
+        let row = self.queue_row(pool, queue)?;
+        let at = instant(self.wall);
+        let held = Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found"));
+        held.data.is_paused = paused;
+        held.data.updated = at;
+        self.pause_changed(row);
+        Ok(())
+    }
+
+    pub(crate) fn set_pool_paused(&mut self, pool: &str, paused: bool) -> Result<(), Error> {
+        let row = self.changeable_pool(pool)?;
+        let at = instant(self.wall);
+        let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
+        held.data.is_paused = paused;
+        held.data.updated = at;
+        for queue in held.queues.clone() {
+            self.pause_changed(queue);
+        }
+        Ok(())
+    }
+
+    fn pause_changed(&mut self, queue: u32) {
+        let held = self.catalog.queues.get(queue).expect("just found");
+        let pool = self.catalog.pools.get(held.pool).expect("a queue's pool exists");
+        self.ready
+            .set_paused(queue, held.data.is_paused || pool.data.is_paused);
+        self.effects.ring = true;
+        self.changed();
+    }
+
+    pub(crate) fn set_queue_limit(
+        &mut self,
+        pool: &str,
+        queue: &str,
+        limit: Option<u32>,
+    ) -> Result<(), Error> {
+        self.changeable_pool(pool)?;
+        let row = self.queue_row(pool, queue)?;
+        let at = instant(self.wall);
+        let held = Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found"));
+        held.data.concurrency_limit = limit;
+        held.data.updated = at;
+        self.effects.ring = true;
+        self.changed();
+        Ok(())
+    }
+
+    pub(crate) fn set_pool_limit(&mut self, pool: &str, limit: Option<u32>) -> Result<(), Error> {
+        let row = self.changeable_pool(pool)?;
+        let at = instant(self.wall);
+        let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
+        held.data.concurrency_limit = limit;
+        held.data.updated = at;
+        self.effects.ring = true;
+        self.changed();
+        Ok(())
+    }
+}
