@@ -227,6 +227,7 @@ fn batches() -> (Side, Side) {
 fn ours_in_runtime(runs: usize) -> Side {
     let tokio = tokio();
     let engine = limited(SLOTS);
+    let target = engine.deployment_by_name("work/own").expect("just made").id;
     let left = Arc::new(AtomicUsize::new(0));
     let (last, done) = mpsc::channel();
     let counter = left.clone();
@@ -249,7 +250,7 @@ fn ours_in_runtime(runs: usize) -> Side {
         let _running = (&runtime, &tokio);
         left.store(runs, SeqCst);
         for _ in 0..runs {
-            submit(&engine, "work/own", Priority::MIN);
+            engine.submit(target).expect("there is room");
         }
         done.recv().expect("the last run sends");
         // The last handler has returned, or is about to; its completion is part of the work.

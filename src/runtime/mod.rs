@@ -23,6 +23,7 @@ mod worker;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -42,17 +43,31 @@ type Handler = Arc<dyn Fn(Context) -> HandlerFuture + Send + Sync>;
 
 /// The handlers of an engine, by flow.
 #[derive(Default)]
-pub(crate) struct Handlers(RwLock<HashMap<Text, Handler>>);
+pub(crate) struct Handlers {
+    by_flow: RwLock<HashMap<Text, Handler>>,
+    /// How often they have changed; a worker that remembers a handler asks no more than this.
+    changes: AtomicU64,
+}
 
 impl Handlers {
-    pub(crate) fn get(&self, flow: &str) -> Option<Handler> {
-        self.0.read().get(flow).cloned()
+    fn get(&self, flow: &str) -> Option<Handler> {
+        self.by_flow.read().get(flow).cloned()
+    }
+
+    fn set(&self, flow: Text, handler: Handler) {
+        self.by_flow.write().insert(flow, handler);
+        // handlers-changed: pairs with the `Acquire` in `changes`; who sees the count finds the handler.
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 }
 
 impl std::fmt::Debug for Handlers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.read().keys()).finish()
+        f.debug_list().entries(self.by_flow.read().keys()).finish()
     }
 }
 
@@ -99,7 +114,7 @@ impl Engine {
                     .map_err(|problem| RunError::new(format!("the result is no JSON: {problem}")))
             })
         });
-        self.handlers().0.write().insert(flow, handler);
+        self.handlers().set(flow, handler);
         Ok(id)
     }
 
@@ -181,7 +196,8 @@ impl RuntimeBuilder {
             workers: self.workers,
             grace: self.grace,
             no_more: StopSignal::default(),
-            executing: parking_lot::Mutex::default(),
+            seats: parking_lot::Mutex::default(),
+            given_up: AtomicBool::new(false),
             called_off: parking_lot::Mutex::default(),
         });
         let driver = tokio.spawn(worker::drive(crew.clone()));

@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{Context, HandlerFuture, RunError};
+use super::{Context, Handler, HandlerFuture, RunError};
 use crate::engine::{Claim, Ending, Engine, Scope, StopReason, StopSignal};
 use crate::ids::RunId;
+use crate::model::Text;
 
 /// What the driver and the workers of one runtime share.
 #[derive(Debug)]
@@ -26,8 +28,10 @@ pub(super) struct Crew {
     pub(super) grace: Duration,
     /// Take no more runs.
     pub(super) no_more: StopSignal,
-    /// What executes, by fencing token.
-    pub(super) executing: Mutex<HashMap<u64, Arc<Claim>>>,
+    /// The workers there are, by the token of the first run of each.
+    pub(super) seats: Mutex<HashMap<u64, Arc<Seat>>>,
+    /// Everything that executes was asked to stop.
+    pub(super) given_up: AtomicBool,
     pub(super) called_off: Mutex<Vec<RunId>>,
 }
 
@@ -40,10 +44,51 @@ impl Crew {
 
     /// Asks everything that executes to stop.
     pub(super) fn give_up(&self) {
-        let executing: Vec<Arc<Claim>> = self.executing.lock().values().cloned().collect();
-        executing
-            .iter()
-            .for_each(|claim| claim.signal.fire(StopReason::Shutdown));
+        // crew-given-up: set before the seats are looked at, and looked at by a worker after it has taken its seat with a
+        // run; the seat's lock between the two makes sure that one of them sees the other.
+        self.given_up.store(true, Ordering::Release);
+        let seats: Vec<Arc<Seat>> = self.seats.lock().values().cloned().collect();
+        for seat in seats {
+            let signal = seat.0.lock().clone();
+            if let Some(signal) = signal {
+                signal.fire(StopReason::Shutdown);
+            }
+        }
+    }
+}
+
+/// Where a worker can be told to stop: the signal of the run that it executes, or executed last. A lock of its own for
+/// each worker, so that workers do not meet at one for every run.
+#[derive(Debug, Default)]
+pub(super) struct Seat(Mutex<Option<Arc<StopSignal>>>);
+
+impl Seat {
+    fn take(&self, crew: &Crew, claim: &Claim) {
+        *self.0.lock() = Some(claim.signal.clone());
+        if crew.given_up.load(Ordering::Acquire) {
+            claim.signal.fire(StopReason::Shutdown);
+        }
+    }
+}
+
+/// The handler that a worker used last; the next run is likely to want it again.
+#[derive(Default)]
+struct Habit {
+    changes: u64,
+    last: Option<(Text, Handler)>,
+}
+
+impl Habit {
+    fn handler(&mut self, crew: &Crew, flow: &Text) -> Option<&Handler> {
+        let handlers = crew.engine.handlers();
+        // Before the handlers are looked at: a change in between is seen the next time.
+        let changes = handlers.changes();
+        let same = self.changes == changes && self.last.as_ref().is_some_and(|(last, _)| last == flow);
+        if !same {
+            self.changes = changes;
+            self.last = handlers.get(flow).map(|handler| (flow.clone(), handler));
+        }
+        self.last.as_ref().map(|(_, handler)| handler)
     }
 }
 
@@ -108,26 +153,34 @@ fn reraise(ended: Result<(), tokio::task::JoinError>) {
 
 /// Executes a run, then the next, until there is none.
 async fn work(crew: Arc<Crew>, first: Claim) {
-    let mut next = Some(first);
-    while let Some(claim) = next {
-        let claim = Arc::new(claim);
-        crew.executing.lock().insert(claim.token, claim.clone());
-        let ending = attempt(&crew, &claim).await;
-        crew.executing.lock().remove(&claim.token);
+    let (name, seat) = (first.token, Arc::new(Seat::default()));
+    crew.seats.lock().insert(name, seat.clone());
+    let mut habit = Habit::default();
+    let mut claim = Arc::new(first);
+    loop {
+        seat.take(&crew, &claim);
+        let ending = attempt(&crew, &claim, &mut habit).await;
         let go_on = crew.no_more.reason().is_none();
         // A poisoned engine takes no report and hands out nothing.
-        next = (crew
+        let next = (crew
             .engine
             .end_and_claim(&claim, ending, go_on.then_some(&crew.scope)))
         .unwrap_or_default();
+        let Some(next) = next else { break };
+        // A handler that kept nothing of its context leaves the allocation to the next run.
+        match Arc::get_mut(&mut claim) {
+            Some(claim) => *claim = next,
+            None => claim = Arc::new(next),
+        }
         // Handlers that never wait would otherwise keep this thread from all other tasks.
         tokio::task::consume_budget().await;
     }
+    crew.seats.lock().remove(&name);
 }
 
 /// Executes one attempt to its end, whatever the handler does.
-async fn attempt(crew: &Arc<Crew>, claim: &Arc<Claim>) -> Ending {
-    let Some(handler) = crew.engine.handlers().get(claim.flow()) else {
+async fn attempt(crew: &Arc<Crew>, claim: &Arc<Claim>, habit: &mut Habit) -> Ending {
+    let Some(handler) = habit.handler(crew, &claim.flow) else {
         return Ending::no_handler(claim.flow());
     };
     let context = Context {
@@ -209,5 +262,94 @@ fn ended(answer: Result<Value, RunError>) -> Ending {
     match answer {
         Ok(value) => Ending::completed(value),
         Err(error) => Ending::failed(error.into_message()),
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::model::StateType;
+
+    fn state(engine: &Engine, run: RunId) -> Option<StateType> {
+        engine.run(run).unwrap().state_type
+    }
+
+    #[tokio::test]
+    async fn l2_stopping_calls_off_what_executes_and_frees_its_slots() {
+        let engine = Engine::builder().limit(2).build().unwrap();
+        engine
+            .handler("endless", |_| async {
+                std::future::pending::<()>().await;
+                Ok(())
+            })
+            .unwrap();
+        let runtime = engine.runtime().grace(Duration::ZERO).start().unwrap();
+        let runs: Vec<RunId> = (0..3).map(|_| engine.submit("endless").unwrap().id).collect();
+        while engine.snapshot().processing_tasks < 2 {
+            tokio::task::yield_now().await;
+        }
+        let report = runtime.stop(Duration::ZERO).await;
+        assert_eq!(report.cancelled, runs[..2]);
+        assert_eq!(report.waiting, 1);
+        assert_eq!(state(&engine, runs[0]), Some(StateType::Cancelled));
+        assert_eq!(engine.snapshot().processing_tasks, 0);
+    }
+
+    #[tokio::test]
+    async fn r6_a_panic_ends_its_run_and_the_worker_takes_the_next() {
+        let engine = Engine::builder().limit(1).build().unwrap();
+        let bad = |context: Context| async move {
+            assert!(!context.parameter::<bool>("bad")?, "as asked");
+            Ok(context.attempt())
+        };
+        engine.handler("work", bad).unwrap();
+        let submit = |bad: bool| {
+            let new = crate::NewRun::of("work").parameter("bad", bad);
+            engine.submit(new).unwrap().id
+        };
+        let (first, second) = (submit(true), submit(false));
+        let runtime = engine.start().unwrap();
+        runtime.idle().await;
+        assert_eq!(state(&engine, first), Some(StateType::Crashed));
+        assert_eq!(state(&engine, second), Some(StateType::Completed));
+        assert_eq!(runtime.drain().await.cancelled, []);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_goes_on_uses_the_handler_there_is_now() {
+        let engine = Engine::builder().limit(1).build().unwrap();
+        engine
+            .handler("work", |context| async move {
+                let engine = context.engine();
+                engine.handler("work", |_| async { Ok("second") })?;
+                Ok("first")
+            })
+            .unwrap();
+        let runs = [
+            engine.submit("work").unwrap().id,
+            engine.submit("work").unwrap().id,
+        ];
+        let runtime = engine.start().unwrap();
+        runtime.idle().await;
+        let results = runs.map(|run| engine.run(run).unwrap().result);
+        assert_eq!(results, [Some("first".into()), Some("second".into())]);
+    }
+
+    #[tokio::test]
+    async fn idle_hears_that_the_last_waiting_run_was_called_off() {
+        let engine = Engine::new();
+        engine.create_pool(crate::NewPool::named("closed")).unwrap();
+        engine.pause_pool("closed").unwrap();
+        engine.handler("work", |_| async { Ok(()) }).unwrap();
+        let new = crate::NewRun::of("work").work_queue("closed", "default");
+        let run = engine.submit(new).unwrap().id;
+        let runtime = engine.start().unwrap();
+        let idle = runtime.idle();
+        let cancel = async {
+            tokio::task::yield_now().await;
+            engine.cancel(run).unwrap();
+        };
+        tokio::join!(idle, cancel);
+        assert_eq!(engine.snapshot().queued_tasks, 0);
     }
 }
