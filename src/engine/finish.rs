@@ -103,6 +103,11 @@ impl Ending {
     }
 
     #[cfg(feature = "tokio")]
+    pub(crate) fn abandoned() -> Self {
+        Self::of(Outcome::crashed("its worker was dropped before it ended"))
+    }
+
+    #[cfg(feature = "tokio")]
     pub(crate) fn no_handler(flow: &str) -> Self {
         let message = format!("no handler is registered for flow {flow:?}");
         Self {

@@ -144,18 +144,13 @@ impl Engine {
     }
 
     /// Rings from now on when there may be work, or an earlier deadline.
-    pub(crate) fn add_bell(&self) -> Arc<Bell> {
+    pub(crate) fn listen(&self) -> Listener {
         let bell = Arc::new(Bell::default());
         self.shared.core.lock().bells.push(bell.clone());
-        bell
-    }
-
-    pub(crate) fn remove_bell(&self, bell: &Arc<Bell>) {
-        self.shared
-            .core
-            .lock()
-            .bells
-            .retain(|other| !Arc::ptr_eq(other, bell));
+        Listener {
+            engine: self.clone(),
+            bell,
+        }
     }
 
     #[cfg(feature = "tokio")]
@@ -437,10 +432,7 @@ impl Engine {
     ///
     /// As [`claim`](Self::claim).
     pub fn claim_wait(&self, scope: &Scope, timeout: Duration) -> Result<Result<Claim, Empty>, Error> {
-        let bell = self.add_bell();
-        let claimed = self.claim_when_rung(scope, timeout, &bell);
-        self.remove_bell(&bell);
-        claimed
+        self.claim_when_rung(scope, timeout, &self.listen())
     }
 
     fn claim_when_rung(
@@ -488,6 +480,7 @@ impl Engine {
         scope: Option<&Scope>,
     ) -> Result<Option<Claim>, Error> {
         self.call(|core| {
+            let before = core.next_deadline();
             // Somebody else may have ended the attempt; then there is nothing left to report.
             let _ = core.complete(claim.run, claim.token, ending);
             let Some(scope) = scope else { return Ok(None) };
@@ -500,9 +493,13 @@ impl Engine {
                     },
                 )?
                 .ok();
-            // The only one who listens starts workers; when no further run may start, there is nothing to tell him.
+            // The only one who listens starts workers; when no further run may start, there is nothing to tell him,
+            // unless a retry or a timeout comes before what he sleeps until.
             let alone = core.bells.len() <= 1;
-            if alone && next.is_some() && (core.waiting_total == 0 || core.engine_full()) {
+            let sooner = core
+                .next_deadline()
+                .is_some_and(|after| before.is_none_or(|before| after < before));
+            if alone && !sooner && next.is_some() && (core.waiting_total == 0 || core.engine_full()) {
                 core.effects.ring = false;
             }
             Ok(next)
@@ -611,6 +608,27 @@ fn carry_out(effects: Effects) {
     }
     for bell in effects.bells {
         bell.ring();
+    }
+}
+
+/// A bell that the engine rings until this is dropped.
+pub(crate) struct Listener {
+    engine: Engine,
+    bell: Arc<Bell>,
+}
+
+impl std::ops::Deref for Listener {
+    type Target = Bell;
+
+    fn deref(&self) -> &Bell {
+        &self.bell
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut core = self.engine.shared.core.lock();
+        core.bells.retain(|other| !Arc::ptr_eq(other, &self.bell));
     }
 }
 

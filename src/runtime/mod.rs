@@ -13,6 +13,7 @@
 //! | is over its timeout | dropped at its next await; retried while retries are left, else FAILED "TimedOut" |
 //! | its run is cancelled | told through [`Context::cancelled`]; after the grace period dropped; CANCELLED |
 //! | is there no handler for the flow | CRASHED "NoHandler" |
+//! | the tokio runtime itself goes away | CRASHED; the handler was dropped where it waited |
 //!
 //! A handler that never awaits cannot be dropped: its run keeps its slots until it returns, so a limit stays true to what
 //! really executes. Blocking work belongs into `tokio::task::spawn_blocking` or a process of its own.
@@ -55,9 +56,11 @@ impl Handlers {
     }
 
     fn set(&self, flow: Text, handler: Handler) {
-        self.by_flow.write().insert(flow, handler);
+        let replaced = self.by_flow.write().insert(flow, handler);
         // handlers-changed: pairs with the `Acquire` in `changes`; who sees the count finds the handler.
         self.changes.fetch_add(1, Ordering::Release);
+        // What it holds is the host's and may call the engine when it goes; the lock is gone by now.
+        drop(replaced);
     }
 
     fn changes(&self) -> u64 {
@@ -231,7 +234,7 @@ pub struct StopReport {
 impl Runtime {
     /// Waits until no run of the engine is due or executes. Others may be scheduled for later.
     pub async fn idle(&self) {
-        let bell = self.crew.engine.add_bell();
+        let bell = self.crew.engine.listen();
         loop {
             // Rings between the look and the wait are remembered.
             let status = self.crew.engine.snapshot();
@@ -240,7 +243,6 @@ impl Runtime {
             }
             std::future::poll_fn(|context| bell.poll(context)).await;
         }
-        self.crew.engine.remove_bell(&bell);
     }
 
     /// Takes no more runs, and waits until those that execute have ended.

@@ -42,6 +42,12 @@ impl Crew {
         runs
     }
 
+    /// Ends an attempt whose worker is gone.
+    fn abandon(&self, claim: &Claim) {
+        // A poisoned engine takes no report.
+        let _ = self.engine.end_and_claim(claim, Ending::abandoned(), None);
+    }
+
     /// Asks everything that executes to stop.
     pub(super) fn give_up(&self) {
         // crew-given-up: set before the seats are looked at, and looked at by a worker after it has taken its seat with a
@@ -86,7 +92,9 @@ impl Habit {
         let same = self.changes == changes && self.last.as_ref().is_some_and(|(last, _)| last == flow);
         if !same {
             self.changes = changes;
-            self.last = handlers.get(flow).map(|handler| (flow.clone(), handler));
+            let next = handlers.get(flow).map(|handler| (flow.clone(), handler));
+            // It may be the last to hold a handler that was replaced.
+            drop_quietly(std::mem::replace(&mut self.last, next));
         }
         self.last.as_ref().map(|(_, handler)| handler)
     }
@@ -97,41 +105,40 @@ pub(super) fn stop_of(claim: &Claim) -> impl Future<Output = StopReason> {
     poll_fn(move |context| claim.signal.poll(context))
 }
 
-/// Starts a worker for each run that may start, and sleeps when there is none.
+impl Drop for Habit {
+    fn drop(&mut self) {
+        drop_quietly(self.last.take());
+    }
+}
+
+/// Starts a worker for each run that may start, and sleeps until there is news or something becomes due: a run, a retry,
+/// the end of somebody's time. It goes on with that until the last worker has ended, also when no more runs are taken.
 pub(super) async fn drive(crew: Arc<Crew>) {
-    let bell = crew.engine.add_bell();
+    let bell = crew.engine.listen();
     let mut workers = JoinSet::new();
     loop {
         while let Some(ended) = workers.try_join_next() {
             reraise(ended);
         }
-        let mut wake = None;
         while crew.no_more.reason().is_none() && workers.len() < crew.workers {
             match crew.engine.claim_to_execute(&crew.scope) {
-                Ok(Ok(claim)) => drop(workers.spawn(work(crew.clone(), claim))),
-                Ok(Err(_)) => {
-                    wake = crew.engine.advance().unwrap_or(None);
-                    break;
-                }
+                Ok(Ok(claim)) => drop(workers.spawn(work(Handed(crew.clone(), Some(claim))))),
+                Ok(Err(_)) => break,
                 // A poisoned engine hands out nothing; what executes may still end.
-                Err(_) => {
-                    crew.no_more.fire(StopReason::Shutdown);
-                }
+                Err(_) => crew.no_more.fire(StopReason::Shutdown),
             }
         }
-        if crew.no_more.reason().is_some() {
+        let stopping = crew.no_more.reason().is_some();
+        if stopping && workers.is_empty() {
             break;
         }
+        let wake = crew.engine.advance().unwrap_or(None);
         tokio::select! {
             () = poll_fn(|context| bell.poll(context)) => {}
             () = sleep(wake) => {}
-            _ = poll_fn(|context| crew.no_more.poll(context)) => {}
+            _ = poll_fn(|context| crew.no_more.poll(context)), if !stopping => {}
             Some(ended) = workers.join_next() => reraise(ended),
         }
-    }
-    crew.engine.remove_bell(&bell);
-    while let Some(ended) = workers.join_next().await {
-        reraise(ended);
     }
 }
 
@@ -151,15 +158,35 @@ fn reraise(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
+/// A run on its way to a worker. Should the worker never have a turn, the run is reported all the same.
+struct Handed(Arc<Crew>, Option<Claim>);
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if let Some(claim) = &self.1 {
+            self.0.abandon(claim);
+        }
+    }
+}
+
 /// Executes a run, then the next, until there is none.
-async fn work(crew: Arc<Crew>, first: Claim) {
-    let (name, seat) = (first.token, Arc::new(Seat::default()));
+async fn work(mut first: Handed) {
+    let crew = first.0.clone();
+    let mut claim = Arc::new(first.1.take().expect("a worker is handed a run"));
+    let (name, seat) = (claim.token, Arc::new(Seat::default()));
     crew.seats.lock().insert(name, seat.clone());
     let mut habit = Habit::default();
-    let mut claim = Arc::new(first);
     loop {
+        let duty = Duty {
+            crew: &crew,
+            claim: &claim,
+            seat: name,
+        };
         seat.take(&crew, &claim);
+        // Handlers that never wait would otherwise keep this thread from all other tasks.
+        tokio::task::consume_budget().await;
         let ending = attempt(&crew, &claim, &mut habit).await;
+        duty.done();
         let go_on = crew.no_more.reason().is_none();
         // A poisoned engine takes no report and hands out nothing.
         let next = (crew
@@ -172,10 +199,29 @@ async fn work(crew: Arc<Crew>, first: Claim) {
             Some(claim) => *claim = next,
             None => claim = Arc::new(next),
         }
-        // Handlers that never wait would otherwise keep this thread from all other tasks.
-        tokio::task::consume_budget().await;
     }
     crew.seats.lock().remove(&name);
+}
+
+/// The end of an attempt is reported whatever happens, also when this task is dropped where it waits.
+struct Duty<'a> {
+    crew: &'a Crew,
+    claim: &'a Claim,
+    seat: u64,
+}
+
+impl Duty<'_> {
+    /// The attempt has ended; the worker reports how.
+    fn done(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Duty<'_> {
+    fn drop(&mut self) {
+        self.crew.seats.lock().remove(&self.seat);
+        self.crew.abandon(self.claim);
+    }
 }
 
 /// Executes one attempt to its end, whatever the handler does.
@@ -189,7 +235,7 @@ async fn attempt(crew: &Arc<Crew>, claim: &Arc<Claim>, habit: &mut Habit) -> End
     };
     let future = match catch_unwind(AssertUnwindSafe(|| handler(context))) {
         Ok(future) => future,
-        Err(panic) => return crashed(&*panic),
+        Err(panic) => return crashed(panic),
     };
     let mut handling = Guarded(Some(future));
     let reason = tokio::select! {
@@ -224,13 +270,23 @@ fn call_off(crew: &Crew, claim: &Claim, ending: Ending) -> Ending {
     Ending::shut_down()
 }
 
-fn crashed(panic: &(dyn Any + Send)) -> Ending {
+fn crashed(panic: Box<dyn Any + Send>) -> Ending {
     let message = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "the handler panicked with a value that is no text".to_owned());
+    drop_quietly(panic);
     Ending::panicked(message)
+}
+
+/// Drops what is a handler's own, whatever that does. A panic's value that panics when dropped is let be.
+fn drop_quietly<T>(value: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value)))
+        && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic)))
+    {
+        std::mem::forget(again);
+    }
 }
 
 /// A handler whose panics end the attempt and go no further.
@@ -244,7 +300,7 @@ impl Guarded {
             let ending = match polled {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(answer)) => ended(answer),
-                Err(panic) => crashed(&*panic),
+                Err(panic) => crashed(panic),
             };
             self.drop_it();
             Poll::Ready(ending)
@@ -253,8 +309,13 @@ impl Guarded {
 
     /// What the handler holds may panic when it is dropped; the attempt has ended all the same.
     fn drop_it(&mut self) {
-        let future = self.0.take();
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(future)));
+        drop_quietly(self.0.take());
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.drop_it();
     }
 }
 
