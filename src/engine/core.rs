@@ -73,7 +73,7 @@ pub(crate) struct Instant {
 /// What the engine keeps of a deployment besides its data.
 #[derive(Debug)]
 pub(crate) struct DeploymentWork {
-    /// The number of its limit in the ready order. Never reused.
+    /// The number of its limit in the ready order.
     pub(crate) gate: u32,
     pub(crate) limit: Option<u32>,
     /// Runs of it that are claimed: the holders of its limit.

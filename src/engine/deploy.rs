@@ -184,8 +184,10 @@ impl Core {
 
     /// Makes what the engine keeps of a deployment besides its data, from that data.
     pub(crate) fn employ(&mut self, row: u32) {
-        let gate = self.gates;
-        self.gates += 1;
+        let gate = self.ready.vacant_gate().unwrap_or_else(|| {
+            self.gates += 1;
+            self.gates - 1
+        });
         let limit = self
             .catalog
             .deployments
@@ -476,7 +478,7 @@ impl Core {
             );
         }
         let work = self.deployments[row as usize].take().expect("just found");
-        self.ready.set_room(work.gate, UNLIMITED);
+        self.ready.forget_gate(work.gate);
         for run in claimed {
             self.run_mut(run).deployment = None;
         }

@@ -431,7 +431,7 @@ impl Both {
                 [
                     Retry::default(),
                     Retry::fixed(2, 3 * second),
-                    Retry::fixed(1, 0 * second),
+                    Retry::fixed(1, Duration::ZERO),
                     Retry::default(),
                 ][at],
             )
@@ -646,7 +646,7 @@ impl Both {
             .iter()
             .filter(|claim| state(claim).is_some())
             .collect();
-        let chosen = if held.is_empty() || pick % 8 == 0 {
+        let chosen = if held.is_empty() || pick.is_multiple_of(8) {
             self.claims.get(pick / 8 % self.claims.len().max(1))?
         } else {
             held[pick / 8 % held.len()]

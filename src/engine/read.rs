@@ -125,6 +125,12 @@ impl Core {
         assert_eq!(scheduled, self.scheduled_total, "scheduled runs miscounted");
         assert_eq!(held, self.held, "L2 broken: engine slots");
         assert_eq!(finished, self.finished.len(), "finished runs miscounted");
+        let employed = self.deployments.iter().flatten().count();
+        assert_eq!(
+            self.ready.gates(),
+            employed,
+            "E4 broken: limits that are gone are kept"
+        );
         for (queue, work) in self.queues.iter().enumerate() {
             assert_eq!(queue_held[queue], work.held, "L2 broken: slots of queue {queue}");
         }

@@ -198,6 +198,7 @@ pub(crate) struct Ready {
     by_needs: HashMap<(u32, Needs), u32>,
     /// By number of the limit.
     gates: Vec<Option<Gate>>,
+    vacant_gates: Vec<u32>,
     /// Idle classes, the longest idle first.
     idle: VecDeque<u32>,
     blocked: usize,
@@ -227,7 +228,7 @@ impl Ready {
         );
     }
 
-    /// Makes a limit known, with its room. A number is never used for another limit.
+    /// Makes a limit known, with its room.
     pub(crate) fn add_gate(&mut self, gate: u32, room: u32) {
         put(
             &mut self.gates,
@@ -237,6 +238,23 @@ impl Ready {
                 ..Gate::default()
             },
         );
+    }
+
+    /// Drops a limit that no waiting run names any more; its number is free for another.
+    pub(crate) fn forget_gate(&mut self, gate: u32) {
+        let held = self.gates[gate as usize].take().expect(GATE);
+        debug_assert!(held.waiting == 0 && held.parked.is_empty());
+        self.vacant_gates.push(gate);
+    }
+
+    /// A number that a limit had that is gone.
+    pub(crate) fn vacant_gate(&mut self) -> Option<u32> {
+        self.vacant_gates.pop()
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn gates(&self) -> usize {
+        self.gates.iter().flatten().count()
     }
 
     /// Tells how much room a limit has now; lets in who may start. Logarithmic, once per queue that waits there.
