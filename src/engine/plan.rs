@@ -42,12 +42,18 @@ pub(crate) struct ScheduleWork {
     pub(crate) timer: Option<TimerKey>,
 }
 
-/// Occurrences that were first made due long after their instant, by (deployment, schedule).
+/// What one call has made due, by (deployment, schedule).
 #[derive(Debug, Default)]
-pub(crate) struct Missed(BTreeMap<(u32, ScheduleId), Vec<(i64, u32)>>);
+pub(crate) struct Missed {
+    /// Occurrences that were first made due long after their instant.
+    runs: BTreeMap<(u32, ScheduleId), Vec<(i64, u32)>>,
+    /// How many occurrences became due at all.
+    due: BTreeMap<(u32, ScheduleId), usize>,
+}
 
-/// Most instants looked at in one planning of one schedule. A schedule that still has some past instants then goes on
-/// from now: what it dropped was missed anyway.
+/// Most instants looked at in one planning of one schedule, and most occurrences of it that one call makes due. A
+/// schedule that still has some past instants then goes on from now: but for one that fires more than 600 times a
+/// second, what it dropped was missed anyway.
 const MAX_LOOKS: usize = 10_000;
 
 impl Core {
@@ -178,7 +184,7 @@ impl Core {
         }
         match origin {
             Some(origin) if self.wall.saturating_sub(due) > self.settings.late_after => {
-                missed.0.entry(origin).or_default().push((due, row));
+                missed.runs.entry(origin).or_default().push((due, row));
             }
             _ => {
                 self.enter_line(row);
@@ -186,13 +192,21 @@ impl Core {
             }
         }
         if let Some((deployment, schedule)) = origin {
+            let made_due = missed.due.entry((deployment, schedule)).or_default();
+            *made_due += 1;
+            let now = self.wall;
+            if *made_due >= MAX_LOOKS
+                && let Some(work) = self.schedule_work(deployment, schedule)
+            {
+                work.cursor = work.cursor.max(now);
+            }
             self.plan(deployment, schedule);
         }
     }
 
     /// Decides about what was missed, all of a schedule at once.
     pub(crate) fn settle_missed(&mut self, missed: Missed) {
-        for runs in missed.0.into_values() {
+        for runs in missed.runs.into_values() {
             let (now, oldest_kept) = (
                 self.wall,
                 match self.settings.catch_up {
@@ -208,7 +222,8 @@ impl Core {
                     self.changed();
                 } else {
                     self.totals.missed += 1;
-                    let late = Duration::from_micros(u64::try_from(now - due).unwrap_or(0));
+                    let late = u64::try_from(now.saturating_sub(due)).unwrap_or(0);
+                    let late = Duration::from_micros(late);
                     let message = Text::from(format!("missed by {} s", late.as_secs()));
                     self.finish(row, StateType::Cancelled, Text::of("Missed"), Some(message), now);
                 }
