@@ -115,8 +115,8 @@ fn micros(span: Duration) -> i64 {
 /// | [`late_after`](Self::late_after) | 15 seconds | after that, an occurrence first seen is missed |
 /// | [`catch_up`](Self::catch_up) | the latest, within 10 minutes | which missed occurrences still run |
 ///
-/// Fixed: 500 runs in a batch, 524,288 bytes of parameters in a run, 100 tags, 1,000 bytes in a name, tag or key, 10,000
-/// retries, 100 years for any span.
+/// Fixed: 500 runs in a batch, 524,288 bytes of parameters in a run, nested 100 deep, 100 tags, 1,000 bytes in a name,
+/// tag or key, 10,000 retries, 100 years for any span.
 #[derive(Debug)]
 #[must_use]
 pub struct EngineBuilder {

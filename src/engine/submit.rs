@@ -8,7 +8,8 @@ use super::error::Error;
 use crate::catalog::{RunBody, RunRow, When, shared_tags};
 use crate::ids::RunId;
 use crate::model::{
-    InvalidValue, MAX_NAME, NewRun, Place, Retry, StateType, Target, Text, check_parameters, check_tags,
+    InvalidValue, MAX_NAME, NewRun, Place, Retry, StateType, Target, Text, check_depth, check_parameters,
+    check_tags,
 };
 use crate::priority::Priority;
 
@@ -191,10 +192,10 @@ impl Core {
             && new.retry.is_none()
             && new.timeout.is_none();
         if !plain {
+            prepared.body = Arc::new(self.own_body(&prepared.body, queue, &new)?);
             if new.key.is_some() {
                 prepared.fingerprint = fingerprint(&new, priority);
             }
-            prepared.body = Arc::new(self.own_body(&prepared.body, queue, &new)?);
         }
         prepared.name = new.name;
         Ok(prepared)
@@ -203,6 +204,8 @@ impl Core {
     /// The body of a run that says something of its own.
     fn own_body(&self, template: &RunBody, queue: Option<u32>, new: &NewRun) -> Result<RunBody, Error> {
         let mut body = template.clone();
+        check_depth(&new.parameters)?;
+        check_depth(&new.labels)?;
         if !new.parameters.is_empty() {
             let mut parameters = (*body.parameters).clone();
             parameters.extend(
@@ -214,6 +217,8 @@ impl Core {
             body.parameters = Arc::new(parameters);
         }
         if !new.tags.is_empty() {
+            // Before they are told apart, which compares each with each.
+            check_tags(&new.tags)?;
             let mut tags: Vec<Text> = body.tags.iter().map(|tag| Text::from(&**tag)).collect();
             for tag in &new.tags {
                 if !tags.contains(tag) {

@@ -9,6 +9,9 @@ pub const MAX_TAGS: usize = 100;
 /// Largest compact JSON of `parameters`, in bytes (the reference's `server.api.max_parameter_size`).
 pub const MAX_PARAMETERS: usize = 524_288;
 
+/// Deepest nesting of `parameters` and labels: what every JSON reader takes.
+const MAX_DEPTH: usize = 100;
+
 /// A field holds a value that its rule does not allow.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{field} {value:?} is not allowed: {rule}")]
@@ -89,6 +92,7 @@ pub(crate) fn check_parameters(parameters: &Object) -> Result<(), InvalidValue> 
     if parameters.is_empty() {
         return Ok(());
     }
+    check_depth(parameters)?;
     let mut meter = Meter(0);
     serde_json::to_writer(&mut meter, parameters).expect("a meter takes every byte");
     if meter.0 <= MAX_PARAMETERS {
@@ -101,6 +105,30 @@ pub(crate) fn check_parameters(parameters: &Object) -> Result<(), InvalidValue> 
             "keep their JSON within 524,288 bytes",
         ))
     }
+}
+
+/// Comes before anything that walks or copies a caller's value by recursion, which is what too deep a one would break.
+pub(crate) fn check_depth(parameters: &Object) -> Result<(), InvalidValue> {
+    if is_deep(parameters) {
+        let rule = "nest them at most 100 deep";
+        return Err(InvalidValue::new("parameters", "nested deeper", rule));
+    }
+    Ok(())
+}
+
+fn is_deep(parameters: &Object) -> bool {
+    let mut open: Vec<(&serde_json::Value, usize)> = parameters.values().map(|value| (value, 2)).collect();
+    while let Some((value, depth)) = open.pop() {
+        if depth > MAX_DEPTH && (value.is_array() || value.is_object()) {
+            return true;
+        }
+        match value {
+            serde_json::Value::Array(items) => open.extend(items.iter().map(|item| (item, depth + 1))),
+            serde_json::Value::Object(fields) => open.extend(fields.values().map(|field| (field, depth + 1))),
+            _ => {}
+        }
+    }
+    false
 }
 
 #[cfg(test)]
