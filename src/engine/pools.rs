@@ -7,7 +7,7 @@ use super::core::{Core, QueueWork};
 use super::error::Error;
 use crate::catalog::{PoolRow, QueueRow, instant};
 use crate::ids::{PoolId, QueueId};
-use crate::model::{NewPool, NewQueue, Text, WorkPool, WorkQueue, check_name};
+use crate::model::{InvalidValue, NewPool, NewQueue, Text, WorkPool, WorkQueue, check_name};
 
 /// Name of the pool and of the queue that runs wait in when none is named.
 pub(crate) const DEFAULT: &str = "default";
@@ -138,7 +138,29 @@ impl Core {
                 name,
             });
         }
+        self.room_for_number(pool, new.priority)?;
         Ok(self.make_queue(pool, new).1)
+    }
+
+    /// Whoever has the number moves down by one, and so on; the last number has nothing below it.
+    fn room_for_number(&self, pool: u32, number: Option<NonZeroU32>) -> Result<(), InvalidValue> {
+        let Some(number) = number else { return Ok(()) };
+        let held = self.catalog.pools.get(pool).expect("just found");
+        let mut last = number.get();
+        for &queue in &held.queues {
+            let taken = self.queue_priority(queue);
+            if taken < number.get() {
+                continue;
+            }
+            if taken > last {
+                break;
+            }
+            last = last.checked_add(1).ok_or_else(|| {
+                let rule = "the queue that has it cannot move down any more; give a lower number";
+                InvalidValue::new("priority", &number.to_string(), rule)
+            })?;
+        }
+        Ok(())
     }
 
     fn make_queue(&mut self, pool: u32, new: NewQueue) -> (u32, QueueId) {
