@@ -5,7 +5,9 @@ use libfuzzer_sys::fuzz_target;
 use tenfold::filter::{Entity, Filter, Limits, Query, Shape};
 
 fuzz_target!(|input: (u8, &str)| {
-    let Ok(body) = serde_json::from_str(input.1) else { return };
+    let Ok(body) = serde_json::from_str(input.1) else {
+        return;
+    };
     let entity = Entity::ALL[usize::from(input.0) % Entity::ALL.len()];
     let limits = Limits::default();
     for shape in [Shape::Filter, Shape::Paginate, Shape::Count] {

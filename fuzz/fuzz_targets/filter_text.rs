@@ -10,7 +10,11 @@ fuzz_target!(|input: (u8, &str)| {
     match Filter::parse(entity, text, now, &limits) {
         Ok(filter) => {
             let printed = filter.to_string();
-            assert_eq!(Filter::parse(entity, &printed, now, &limits).as_ref(), Ok(&filter), "printed as `{printed}`");
+            assert_eq!(
+                Filter::parse(entity, &printed, now, &limits).as_ref(),
+                Ok(&filter),
+                "printed as `{printed}`"
+            );
             if let Ok(body) = filter.to_json() {
                 let read = Filter::from_json(entity, &body, &limits).expect("what was printed reads back");
                 assert_eq!(read.expr().plain(), filter.expr().plain(), "printed as {body}");
