@@ -70,7 +70,7 @@ impl Model {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     /// Due instants rise, mostly.
     Insert {
@@ -207,7 +207,7 @@ impl Both {
             Op::First(queue) => drop(self.first(queue)),
             Op::Claim(queue) => {
                 if let Some(at) = self.first(queue) {
-                    for &gate in &*self.model.waiting[at].needs.clone() {
+                    for &gate in &*self.model.waiting[at].needs {
                         let room = self.model.room[gate as usize];
                         if room != UNLIMITED {
                             self.set_room(gate, room - 1);

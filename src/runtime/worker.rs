@@ -108,10 +108,14 @@ pub(super) async fn drive(crew: Arc<Crew>) {
         let mut wake = None;
         while crew.no_more.reason().is_none() && workers.len() < crew.workers {
             match crew.engine.claim_to_execute(&crew.scope) {
-                Ok(Ok(claim)) => drop(workers.spawn(work(crew.clone(), claim))),
-                Ok(Err(_)) => {
-                    wake = crew.engine.advance().unwrap_or(None);
-                    break;
+                Ok(found) => {
+                    if let Some(claim) = found.claim {
+                        workers.spawn(work(crew.clone(), claim));
+                    }
+                    if !found.more {
+                        wake = found.next;
+                        break;
+                    }
                 }
                 // A poisoned engine hands out nothing; what executes may still end.
                 Err(_) => {
