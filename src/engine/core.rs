@@ -70,6 +70,15 @@ pub(crate) struct Instant {
     pub(crate) mono: i64,
 }
 
+impl From<Now> for Instant {
+    fn from(now: Now) -> Self {
+        Self {
+            wall: now.wall.timestamp_micros(),
+            mono: i64::try_from(now.mono.as_micros()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
 /// What the engine keeps of a deployment besides its data.
 #[derive(Debug)]
 pub(crate) struct DeploymentWork {
@@ -217,7 +226,7 @@ impl Core {
             stopped: false,
             busy: false,
         };
-        core.observe(now);
+        core.observe(now.into());
         core
     }
 
@@ -233,11 +242,10 @@ impl Core {
     }
 
     /// Takes the time; neither clock goes back. Answers the wall time that was seen last.
-    pub(crate) fn observe(&mut self, now: Now) -> i64 {
+    pub(crate) fn observe(&mut self, now: Instant) -> i64 {
         let seen = self.wall;
-        self.wall = self.wall.max(now.wall.timestamp_micros());
-        let mono = i64::try_from(now.mono.as_micros()).unwrap_or(i64::MAX);
-        self.mono = self.mono.max(mono);
+        self.wall = self.wall.max(now.wall);
+        self.mono = self.mono.max(now.mono);
         seen
     }
 

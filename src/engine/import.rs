@@ -49,7 +49,7 @@ impl EngineBuilder {
             core: &mut core,
         }
         .run(document, claims)?;
-        core.observe(now);
+        core.observe(now.into());
         Ok(Engine::of(core, clock))
     }
 }

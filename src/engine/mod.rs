@@ -53,7 +53,7 @@ pub use self::status::{Breakdown, Concurrency, QueueStatus};
 pub use self::submit::{MAX_BATCH, Submitted};
 
 use self::claim::Terms;
-use self::core::{Core, Effects};
+use self::core::{Core, Effects, Instant};
 pub(crate) use self::finish::Ending;
 use self::signal::Bell;
 pub(crate) use self::signal::StopSignal;
@@ -118,7 +118,8 @@ impl Engine {
 
     /// Runs one call: the time, the lock, what is due, the call itself; then, without the lock, what is to be woken.
     fn call<T>(&self, call: impl FnOnce(&mut Core) -> Result<T, Error>) -> Result<T, Error> {
-        let now = self.shared.clock.now();
+        // Counted out before the lock is taken.
+        let now = Instant::from(self.shared.clock.now());
         let mut core = self.lock()?;
         core.busy = true;
         let before = core.version;
@@ -457,17 +458,21 @@ impl Engine {
         }
     }
 
-    /// A claim whose attempt starts at once, by a worker that reports its end whatever happens.
+    /// A claim whose attempt starts at once, by a worker that reports its end whatever happens; and what a driver needs to
+    /// know next, so that it need not ask.
     #[cfg(feature = "tokio")]
-    pub(crate) fn claim_to_execute(&self, scope: &Scope) -> Result<Result<Claim, Empty>, Error> {
+    pub(crate) fn claim_to_execute(&self, scope: &Scope) -> Result<Found, Error> {
+        let terms = Terms {
+            supervised: true,
+            begin: true,
+        };
         self.call(|core| {
-            core.claim(
-                scope,
-                Terms {
-                    supervised: true,
-                    begin: true,
-                },
-            )
+            let claim = core.claim(scope, terms)?.ok();
+            Ok(Found {
+                more: claim.is_some() && core.waiting_total > 0 && !core.engine_full(),
+                next: core.next_deadline(),
+                claim,
+            })
         })
     }
 
@@ -599,6 +604,16 @@ impl Engine {
     pub fn check_invariants(&self) {
         self.shared.core.lock().check();
     }
+}
+
+/// What a driver finds when it looks for work.
+#[cfg(feature = "tokio")]
+pub(crate) struct Found {
+    pub(crate) claim: Option<Claim>,
+    /// Another claim may find another run.
+    pub(crate) more: bool,
+    /// How long until something becomes due.
+    pub(crate) next: Option<Duration>,
 }
 
 /// Wakes who is to be woken; the engine's lock is not held.

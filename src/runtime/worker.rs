@@ -120,10 +120,19 @@ pub(super) async fn drive(crew: Arc<Crew>) {
         while let Some(ended) = workers.try_join_next() {
             reraise(ended);
         }
+        // The next deadline, if a claim told it; who does not claim has to ask.
+        let mut seen = None;
         while crew.no_more.reason().is_none() && workers.len() < crew.workers {
             match crew.engine.claim_to_execute(&crew.scope) {
-                Ok(Ok(claim)) => drop(workers.spawn(work(Handed(crew.clone(), Some(claim))))),
-                Ok(Err(_)) => break,
+                Ok(found) => {
+                    if let Some(claim) = found.claim {
+                        workers.spawn(work(Handed(crew.clone(), Some(claim))));
+                    }
+                    if !found.more {
+                        seen = Some(found.next);
+                        break;
+                    }
+                }
                 // A poisoned engine hands out nothing; what executes may still end.
                 Err(_) => crew.no_more.fire(StopReason::Shutdown),
             }
@@ -132,7 +141,7 @@ pub(super) async fn drive(crew: Arc<Crew>) {
         if stopping && workers.is_empty() {
             break;
         }
-        let wake = crew.engine.advance().unwrap_or(None);
+        let wake = seen.unwrap_or_else(|| crew.engine.advance().unwrap_or(None));
         tokio::select! {
             () = poll_fn(|context| bell.poll(context)) => {}
             () = sleep(wake) => {}
@@ -332,7 +341,7 @@ mod tests {
     use crate::model::StateType;
 
     fn state(engine: &Engine, run: RunId) -> Option<StateType> {
-        engine.run(run).unwrap().state_type
+        engine.run(run).expect("it was just submitted").state_type
     }
 
     #[tokio::test]
