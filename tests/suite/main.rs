@@ -1,5 +1,9 @@
 //! What the engine promises, seen from outside: one module per capability.
-#![expect(clippy::missing_errors_doc, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod attempts;
+mod keys;
+mod refusals;
+mod schedules;
+mod status;
 mod support;
