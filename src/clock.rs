@@ -11,6 +11,10 @@ use parking_lot::Mutex;
 ///
 /// *Wall* time names instants that people and calendars mean: due times, schedules, retention. *Monotonic* time
 /// measures spans: leases, timeouts, retry delays, decay, aging. The two may drift and the wall may jump.
+///
+/// An engine takes the greatest wall reading so far as its time. After a backward jump its wall time stands still until
+/// the clock has caught up, so nothing fires twice; what is due by the wall clock waits that long. A clock that once
+/// leapt far ahead therefore holds schedules back: give the engine a clock that does not, or import its export.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Now {
     /// The civil instant.

@@ -103,8 +103,8 @@ fn micros(span: Duration) -> i64 {
 /// | setting | default | what it bounds |
 /// |---|---|---|
 /// | [`limit`](Self::limit) | none | runs claimed at once, in the whole engine |
-/// | [`waiting_runs`](Self::waiting_runs) | 100,000 | runs that are due and wait |
-/// | [`scheduled_runs`](Self::scheduled_runs) | 1,000,000 | runs that are not due yet, retries included |
+/// | [`waiting_runs`](Self::waiting_runs) | 100,000 | runs that are due and wait, when one is submitted; accepted ones always enter |
+/// | [`scheduled_runs`](Self::scheduled_runs) | 1,000,000 | runs that are not due yet, when one is submitted or planned; retries always enter |
 /// | [`finished_runs`](Self::finished_runs) | 100,000 | records of runs that have ended, the oldest go first |
 /// | [`finished_age`](Self::finished_age) | 24 hours | their age |
 /// | [`deployments`](Self::deployments) | 1,000,000 | deployments |

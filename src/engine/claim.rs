@@ -405,7 +405,7 @@ impl Core {
                 run,
                 from: state.unwrap_or(StateType::Pending),
                 to: StateType::Scheduled,
-                reason: "only an attempt that has not started can be given back; complete it instead",
+                reason: "only an attempt that has neither started nor been called off can be given back; complete it",
             }),
         }
     }

@@ -144,7 +144,8 @@ pub struct Totals {
     pub cancelled: u64,
     /// Attempts that failed and are tried again.
     pub retried: u64,
-    /// Occurrences of schedules that were missed and did not run.
+    /// Occurrences of schedules that were missed and did not run, of those that had been planned or lay within the
+    /// catch-up window. Older ones are never made, and not counted.
     pub missed: u64,
 }
 

@@ -103,6 +103,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A schedule was refused when it was made.
+    #[error("{0}")]
+    BadSchedule(String),
     /// A filter or query was refused.
     #[error("{0}")]
     Query(String),
@@ -126,6 +129,26 @@ pub enum Error {
     },
 }
 
+macro_rules! from {
+    ($($kind:ty => $variant:ident)*) => {$(
+        impl From<$kind> for Error {
+            fn from(refused: $kind) -> Self {
+                Self::$variant(refused.to_string())
+            }
+        }
+    )*};
+}
+
+from! {
+    crate::filter::TextError => Query
+    crate::filter::Refusal => Query
+    crate::filter::QueryError => Query
+    crate::filter::Invalid => Query
+    crate::schedule::ScheduleError => BadSchedule
+}
+
+impl std::error::Error for Empty {}
+
 /// Why a claim got nothing, at the version at which it looked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -138,7 +161,7 @@ pub enum Empty {
     Paused,
     /// Some are due, but the engine, their pool or their queue has no free slot.
     Full,
-    /// Some are due, but every one is stopped by a named or deployment limit.
+    /// Some are due, but the limits of their deployments let none of them in.
     Blocked,
 }
 

@@ -163,7 +163,10 @@ impl Core {
         let cancelling = self.run(row).state == Some(StateType::Cancelling);
         self.drop_claim(row);
         if cancelling {
-            // Cancelling is one-way: whatever the handler managed to say, the run was called off.
+            // Cancelling is one-way: whatever the handler managed to do, the run was called off. What it returned is kept.
+            if let Some(result) = ending.result {
+                self.run_mut(row).result = Some(result);
+            }
             self.finish(
                 row,
                 StateType::Cancelled,

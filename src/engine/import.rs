@@ -30,12 +30,15 @@ pub enum Claims {
     PutBack,
 }
 
-/// Instants in a document stay this far from the ends of the numbers, so that later sums do too.
-const FAR: i64 = i64::MAX / 4;
+/// Instants in a document stay this far from the ends of the numbers, so that later sums do too: beyond the calendar, and
+/// short of the ends by more than any span.
+const FAR: i64 = i64::MAX - (1 << 59);
 
 impl EngineBuilder {
     /// Makes an engine from an exported document. Settings and seed come from the document; of the builder, the clock
-    /// counts. Due instants keep their wall time; retries and timeouts go on with what remained of them.
+    /// alone counts. Due instants keep their wall time; retries and timeouts go on with what remained of them. The new
+    /// engine is open, also when the exported one was closed. Handlers are not part of a document: register them before
+    /// a runtime starts.
     ///
     /// # Errors
     ///
@@ -137,7 +140,6 @@ impl Import<'_> {
         core.ids = Ids::restore(document.ids);
         core.seq = document.seq.max(core.seq);
         core.token = document.token;
-        core.stopped = document.stopped;
         core.totals = document.totals;
         core.version = document.version.max(1);
         Ok(())
@@ -426,7 +428,7 @@ impl Import<'_> {
             let row = *rows
                 .get(&id)
                 .ok_or_else(|| damaged(path(), "there is no such run"))?;
-            if !(0..i64::MAX / 4).contains(&remains) {
+            if !(0..FAR).contains(&remains) {
                 return Err(damaged(path(), "the time that remains is out of range"));
             }
             let at = self.core.mono.saturating_add(remains);

@@ -56,6 +56,7 @@ use self::claim::Terms;
 use self::core::{Core, Effects, Instant};
 pub(crate) use self::finish::Ending;
 use self::signal::Bell;
+#[cfg(feature = "tokio")]
 pub(crate) use self::signal::StopSignal;
 use self::tally::Tally;
 use crate::clock::Clock;
@@ -380,7 +381,8 @@ impl Engine {
     }
 
     /// Submits 1 to 500 runs. They are checked one by one and answered in the order of input; a run that is refused does
-    /// not hinder the others. Capacity comes first, for all at once: a batch that would not fit is refused whole.
+    /// not hinder the others. Capacity comes first, for all at once and whatever keys they have: a batch that would not fit
+    /// is refused whole. A key that stands twice in one batch is refused the second time.
     ///
     /// # Errors
     ///
@@ -412,7 +414,8 @@ impl Engine {
     }
 
     /// As [`claim`](Self::claim), and when there is nothing, waits on this thread until there is, at most `timeout`: for
-    /// workers without a runtime. It sleeps until the engine has news or something becomes due; it polls nothing.
+    /// workers without a runtime. It sleeps until the engine has news or something becomes due; it polls nothing. The sleep is
+    /// real time: after moving a [`ManualClock`](crate::clock::ManualClock), call [`advance`](Self::advance) to wake it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -517,6 +520,11 @@ impl Engine {
     }
 
     /// Starts a claimed attempt: the run is RUNNING, and its timeout begins to count.
+    ///
+    /// A worker of the host's own goes like this: claim; begin; work, and look at
+    /// [`Claim::stop_reason`](crate::Claim::stop_reason) from time to time; complete. When `begin` is refused because the
+    /// run was cancelled, the claim still holds its slots: complete it with [`Outcome::Cancelled`]. When a timeout passes,
+    /// the engine ends the attempt by itself, frees its slots and refuses the late report; it cannot end the work.
     ///
     /// # Errors
     ///

@@ -23,7 +23,7 @@ pub enum CatchUp {
     Skip,
     /// The latest, unless it is older than this.
     Latest(Duration),
-    /// The latest so many.
+    /// The latest so many of those that were planned or lie within the last day.
     All(usize),
 }
 

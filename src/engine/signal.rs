@@ -1,7 +1,9 @@
 //! Telling a handler to stop, and telling waiters that there is work: a flag, and whoever sleeps on it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
+#[cfg(feature = "tokio")]
+use std::task::{Context, Poll};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -51,6 +53,7 @@ impl StopSignal {
         }
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<StopReason> {
         if let Some(reason) = self.reason() {
             return Poll::Ready(reason);

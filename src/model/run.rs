@@ -72,7 +72,8 @@ pub enum Place {
     Scheduled,
     /// Due; the next claim of its queue may take it. Counts as queued.
     Ready,
-    /// Due, but a concurrency limit has no room for it or its queue is paused. Counts as queued.
+    /// Due, but its deployment's limit has no room for it, or its queue or pool is paused. Counts as queued. (A full engine,
+    /// pool or queue leaves its runs ready.)
     Blocked,
     /// Handed to a worker; holds all its slots. Counts as processing.
     Claimed,
@@ -239,6 +240,18 @@ impl From<&str> for Target {
     }
 }
 
+impl From<String> for Target {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<&String> for Target {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
 impl From<DeploymentId> for Target {
     fn from(id: DeploymentId) -> Self {
         Self::Deployment(id)
@@ -339,8 +352,9 @@ impl NewRun {
         self
     }
 
-    /// The caller's own key, unique in the deployment (without one, in the flow): a second submission with the same
-    /// key and content answers with the first run.
+    /// The caller's own key, unique in the deployment (without one, in the flow): a second submission with the same key
+    /// and content answers with the first run, whatever became of it. The content is everything else that the submission
+    /// says. A key lives as long as the record of its run.
     pub fn idempotency_key(mut self, key: impl Into<Text>) -> Self {
         self.key = Some(key.into());
         self

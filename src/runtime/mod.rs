@@ -253,7 +253,10 @@ impl Runtime {
     }
 
     /// Takes no more runs, waits at most `deadline` for those that execute, then calls the rest off: their handlers are
-    /// told, get the grace period, are dropped; their runs are CANCELLED.
+    /// told, get the grace period, are dropped; their runs are CANCELLED, unless they complete all the same.
+    ///
+    /// A handler that never awaits cannot be dropped: this waits for it however long it takes. A host that must not wait
+    /// puts a timeout of its own around the call, and exits.
     pub async fn stop(mut self, deadline: Duration) -> StopReport {
         self.crew.no_more.fire(crate::engine::StopReason::Shutdown);
         let driver = self.driver.as_mut().expect("only drain and stop take the driver");

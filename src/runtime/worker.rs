@@ -249,7 +249,12 @@ async fn attempt(crew: &Arc<Crew>, claim: &Arc<Claim>, habit: &mut Habit) -> End
     let mut handling = Guarded(Some(future));
     let reason = tokio::select! {
         biased;
-        ending = handling.by_ref() => return ending,
+        // A handler that listens for the request itself may end before this task has looked at it.
+        ending = handling.by_ref() => return if claim.stop_reason() == Some(StopReason::Shutdown) {
+            call_off(crew, claim, ending)
+        } else {
+            ending
+        },
         reason = stop_of(claim) => reason,
     };
     // A timeout has had its time; who is called off gets some to put things in order.

@@ -44,7 +44,7 @@
 //!
 //! # Printing
 //!
-//! Every tree prints ([`std::fmt::Display`] of [`Filter`] and [`Expr`]), and what is printed parses back to an equal tree.
+//! Every tree prints ([`std::fmt::Display`] of [`Filter`] and [`Expr`](super::Expr)), and what is printed parses back to an equal tree.
 
 mod error;
 mod lexer;
