@@ -194,6 +194,7 @@ fn l2_a_tokio_runtime_that_goes_away_gives_all_slots_back() {
 
 #[test]
 fn l2_a_worker_that_never_had_a_turn_gives_its_slot_back() {
+    // One task in each turn: the driver, then one worker after the other.
     for turns in 0..6 {
         let engine = Engine::builder().limit(2).build().unwrap();
         engine.handler("f", |_| async { Ok(()) }).unwrap();
@@ -201,6 +202,7 @@ fn l2_a_worker_that_never_had_a_turn_gives_its_slot_back() {
             engine.submit("f").unwrap();
         }
         let tokio = tokio::runtime::Builder::new_current_thread()
+            .event_interval(1)
             .enable_time()
             .build()
             .unwrap();
