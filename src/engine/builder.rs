@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) finished_runs: usize,
     /// Microseconds, as are the other spans.
     pub(crate) finished_age: i64,
+    pub(crate) flows: usize,
     pub(crate) deployments: usize,
     pub(crate) queues: usize,
     pub(crate) schedules: usize,
@@ -70,6 +71,7 @@ impl Default for Settings {
             scheduled_runs: 1_000_000,
             finished_runs: 100_000,
             finished_age: 24 * 3600 * SECOND,
+            flows: 100_000,
             deployments: 1_000_000,
             queues: 10_000,
             schedules: 100,
@@ -107,6 +109,7 @@ fn micros(span: Duration) -> i64 {
 /// | [`scheduled_runs`](Self::scheduled_runs) | 1,000,000 | runs that are not due yet, when one is submitted or planned; retries always enter |
 /// | [`finished_runs`](Self::finished_runs) | 100,000 | records of runs that have ended, the oldest go first |
 /// | [`finished_age`](Self::finished_age) | 24 hours | their age |
+/// | [`flows`](Self::flows) | 100,000 | flows |
 /// | [`deployments`](Self::deployments) | 1,000,000 | deployments |
 /// | [`queues`](Self::queues) | 10,000 | work queues, in all pools |
 /// | [`schedules`](Self::schedules) | 100 | schedules of one deployment |
@@ -115,7 +118,8 @@ fn micros(span: Duration) -> i64 {
 /// | [`late_after`](Self::late_after) | 15 seconds | after that, an occurrence first seen is missed |
 /// | [`catch_up`](Self::catch_up) | the latest, within 10 minutes | which missed occurrences still run |
 ///
-/// Fixed: 500 runs in a batch, 524,288 bytes of parameters in a run, nested 100 deep, 100 tags, 1,000 bytes in a name,
+/// Fixed: 500 runs in a batch, 524,288 bytes of parameters in a run and as many of its result, both nested at most 100 deep,
+/// 10,000 bytes of a message, nested 100 deep, 100 tags, 1,000 bytes in a name,
 /// tag or key, 10,000 retries, 100 years for any span.
 #[derive(Debug)]
 #[must_use]
@@ -161,6 +165,12 @@ impl EngineBuilder {
     /// How long the record of an ended run is kept. Default: 24 hours.
     pub fn finished_age(mut self, most: Duration) -> Self {
         self.settings.finished_age = micros(most);
+        self
+    }
+
+    /// Most flows. They are never removed. Default: 100,000.
+    pub fn flows(mut self, most: usize) -> Self {
+        self.settings.flows = most;
         self
     }
 
@@ -262,6 +272,7 @@ impl EngineBuilder {
             ("waiting_runs", settings.waiting_runs),
             ("scheduled_runs", settings.scheduled_runs),
             ("finished_runs", settings.finished_runs),
+            ("flows", settings.flows),
             ("deployments", settings.deployments),
             ("queues", settings.queues),
             ("planned_runs", settings.planned_most),

@@ -39,6 +39,7 @@ impl Core {
             return Ok(row);
         }
         check_name("flow name", name)?;
+        self.room_for_flow()?;
         let (id, at) = (FlowId::from_uuid(self.ids.uuid()), instant(self.wall));
         let data = Flow {
             id,
@@ -56,6 +57,19 @@ impl Core {
         self.catalog.flow_names.insert(name.clone(), row);
         self.changed();
         Ok(row)
+    }
+
+    fn room_for_flow(&self) -> Result<(), Error> {
+        let (waiting, capacity) = (self.catalog.flows.len(), self.settings.flows);
+        if waiting < capacity {
+            return Ok(());
+        }
+        Err(Error::Full {
+            what: "flows",
+            waiting,
+            capacity,
+            asked: 1,
+        })
     }
 
     /// What the runs of a flow without a deployment have in common.
@@ -122,6 +136,9 @@ impl Core {
                 capacity,
                 asked: 1,
             });
+        }
+        if !self.catalog.flow_names.contains_key(&new.flow) {
+            self.room_for_flow()?;
         }
         // Nothing below fails.
         let queue = queue.unwrap_or_else(|| self.default_queue());

@@ -56,13 +56,25 @@ pub(crate) struct Ending {
     retry: bool,
 }
 
+/// Longest message kept with a run, in bytes.
+const MAX_MESSAGE: usize = 10_000;
+
+/// What an error says may be as long as what it chokes on; the beginning tells.
+fn shortened(message: Text) -> Text {
+    if message.len() <= MAX_MESSAGE {
+        return message;
+    }
+    let end = message.floor_char_boundary(MAX_MESSAGE);
+    Text::from(format!("{}…", &message[..end]))
+}
+
 impl Ending {
     pub(crate) fn of(outcome: Outcome) -> Self {
         let (state, message, result) = match outcome {
             Outcome::Completed(Value::Null) => (StateType::Completed, None, None),
             Outcome::Completed(value) => (StateType::Completed, None, Some(Arc::new(value))),
-            Outcome::Failed(message) => (StateType::Failed, Some(message), None),
-            Outcome::Crashed(message) => (StateType::Crashed, Some(message), None),
+            Outcome::Failed(message) => (StateType::Failed, Some(shortened(message)), None),
+            Outcome::Crashed(message) => (StateType::Crashed, Some(shortened(message)), None),
             Outcome::Cancelled => (StateType::Cancelled, None, None),
         };
         Self {
@@ -76,6 +88,9 @@ impl Ending {
 
     #[cfg(feature = "tokio")]
     pub(crate) fn completed(value: Value) -> Self {
+        if let Err(refused) = crate::model::check_result(&value) {
+            return Self::failed(refused.to_string());
+        }
         Self::of(Outcome::Completed(value))
     }
 

@@ -548,6 +548,9 @@ impl Engine {
     ///
     /// [`Error::StaleClaim`] when the attempt has ended before or another has begun: nothing is changed then.
     pub fn complete(&self, claim: &Claim, outcome: Outcome) -> Result<Ended, Error> {
+        if let Outcome::Completed(result) = &outcome {
+            crate::model::check_result(result)?;
+        }
         self.call(|core| core.complete(claim.run, claim.token, Ending::of(outcome)))
     }
 

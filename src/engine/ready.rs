@@ -16,7 +16,8 @@
 //! * **I2** for a limit with room, the best class parked there in a queue is not better than every open class of that
 //!   queue that needs the limit: the best startable run is always in an open class;
 //! * **I3** `gate.waiting` counts the runs, outside paused queues, whose class is parked at the limit or is open and has
-//!   it as first need; `blocked` is the sum over gates of what exceeds their room, plus the runs of paused queues.
+//!   it as first need; `blocked` is the sum over gates of what exceeds their room, plus the runs of paused queues;
+//! * **I4** `gate.members` holds exactly the classes that need the limit, idle ones too.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -242,6 +243,10 @@ impl Ready {
 
     /// Drops a limit that no waiting run names any more; its number is free for another.
     pub(crate) fn forget_gate(&mut self, gate: u32) {
+        // What is left of it are idle classes; kept, they would stand for whatever has the number next.
+        for class in self.gate(gate).members.clone() {
+            self.drop_idle(class);
+        }
         let held = self.gates[gate as usize].take().expect(GATE);
         debug_assert!(held.waiting == 0 && held.parked.is_empty());
         self.vacant_gates.push(gate);
@@ -501,8 +506,10 @@ impl Ready {
             self.class_mut(class).standing = Standing::Idle;
             self.idle.push_back(class);
             self.forget_if_empty(queue, standing);
-            if self.idle.len() > IDLE {
-                self.drop_idle();
+            if self.idle.len() > IDLE
+                && let Some(&longest) = self.idle.front()
+            {
+                self.drop_idle(longest);
             }
         }
         // A let-in run that is gone, whether it took the slots or not, makes room for a better look (I2).
@@ -522,18 +529,16 @@ impl Ready {
         }
     }
 
-    /// Gives up the class that has been idle for longest.
-    fn drop_idle(&mut self) {
-        let Some(class) = self.idle.pop_front() else {
+    /// Gives up a class that is idle.
+    fn drop_idle(&mut self, class: u32) {
+        self.idle.retain(|&idle| idle != class);
+        let Some(Class { queue, needs, .. }) = self.classes[class as usize].take() else {
             return;
         };
-        let held = self.classes[class as usize].take();
         self.vacant.push(class);
-        if let Some(Class { queue, needs, .. }) = held {
-            self.by_needs.remove(&(queue, needs));
-            for &gate in &*needs {
-                self.gate_mut(gate).members.remove(&class);
-            }
+        self.by_needs.remove(&(queue, needs));
+        for &gate in &*needs {
+            self.gate_mut(gate).members.remove(&class);
         }
     }
 
@@ -659,8 +664,21 @@ impl Ready {
                 class.lanes.len()
             );
         }
+        for ((queue, needs), &number) in &self.by_needs {
+            let class = self.class(number);
+            assert_eq!(
+                (class.queue, class.needs),
+                (*queue, *needs),
+                "class {number} is found under other needs"
+            );
+        }
         let gates = (0..).zip(&self.gates);
         for (number, gate) in gates.filter_map(|(number, gate)| Some((number, gate.as_ref()?))) {
+            let needing = (0..)
+                .zip(&self.classes)
+                .filter(|(_, class)| class.as_ref().is_some_and(|class| class.needs.contains(&number)));
+            let needing: BTreeSet<u32> = needing.map(|(class, _)| class).collect();
+            assert_eq!(gate.members, needing, "I4 broken at gate {number}");
             assert_eq!(
                 gate.waiting,
                 waiting.get(&number).copied().unwrap_or(0),

@@ -136,3 +136,60 @@ fn s4_schedules_make_runs_ahead_and_a_long_sleep_runs_only_the_latest() {
     assert_eq!((status.queued_tasks, status.totals.missed), (3, 58));
     assert_eq!(status.scheduled, 60);
 }
+
+#[test]
+fn e4_results_messages_and_flows_are_bounded() {
+    let clock = ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+    let engine = Engine::builder().clock(clock).flows(1).build().unwrap();
+    engine.flow("f").unwrap();
+    engine.flow("f").unwrap();
+    assert!(matches!(engine.flow("g"), Err(Error::Full { what: "flows", .. })));
+    assert!(matches!(
+        engine.deploy(NewDeployment::new("g", "d")),
+        Err(Error::Full { what: "flows", .. })
+    ));
+    let run = engine.submit("f").unwrap().id;
+    let claim = take(&engine);
+    let deep = (0..200).fold(serde_json::Value::Null, |inner, _| serde_json::json!([inner]));
+    for result in [deep, "x".repeat(600_000).into()] {
+        assert!(matches!(
+            engine.complete(&claim, Outcome::Completed(result)),
+            Err(Error::Invalid(_))
+        ));
+        assert_eq!(
+            engine.run(run).unwrap().place,
+            Place::Claimed,
+            "a refused report changes nothing"
+        );
+    }
+    engine
+        .complete(&claim, Outcome::failed("é".repeat(50_000)))
+        .unwrap();
+    let message = engine.run(run).unwrap().state.unwrap().message.unwrap();
+    assert!(
+        message.len() <= 10_003 && message.ends_with('…'),
+        "{}",
+        message.len()
+    );
+}
+
+#[test]
+fn l7_a_deployment_made_after_one_was_deleted_has_a_limit_of_its_own() {
+    // The number of the deleted limit is used again; what stood idle under it must not be.
+    let (engine, _) = engine();
+    let new = || NewDeployment::new("f", "d").concurrency_limit(NonZeroU32::MIN);
+    let first = engine.deploy(new()).unwrap().id;
+    engine.submit("f/d").unwrap();
+    engine.delete_deployment(first).unwrap();
+    engine.check_invariants();
+    engine.deploy(new()).unwrap();
+    let runs: Vec<RunId> = (0..3).map(|_| engine.submit("f/d").unwrap().id).collect();
+    engine.check_invariants();
+    let places = runs.iter().map(|&run| engine.run(run).unwrap().place);
+    assert_eq!(
+        places.collect::<Vec<_>>(),
+        [Place::Ready, Place::Blocked, Place::Blocked]
+    );
+    take(&engine);
+    assert_eq!(engine.claim(&Scope::all()).unwrap().unwrap_err(), Empty::Blocked);
+}

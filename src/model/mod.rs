@@ -16,7 +16,9 @@ pub use deployment::{Deployment, DeploymentPatch, DeploymentSchedule, NewDeploym
 pub use flow::Flow;
 pub use pool::{NewPool, NewQueue, PoolStatus, WorkPool, WorkQueue};
 pub use rules::{InvalidValue, MAX_NAME, MAX_PARAMETERS, MAX_TAGS};
-pub(crate) use rules::{check_depth, check_name, check_name_or_empty, check_parameters, check_tags};
+pub(crate) use rules::{
+    check_depth, check_name, check_name_or_empty, check_parameters, check_result, check_tags,
+};
 pub(crate) use run::maybe_seconds;
 pub use run::{CreatedBy, NewRun, Place, Run, RunPolicy, Target, TaskRun};
 pub use state::{State, StateType};

@@ -79,6 +79,29 @@ pub(crate) fn check_tags(tags: &[Text]) -> Result<(), InvalidValue> {
 
 /// Measures without building the text.
 pub(crate) fn check_parameters(parameters: &Object) -> Result<(), InvalidValue> {
+    if parameters.is_empty() {
+        return Ok(());
+    }
+    check_depth(parameters)?;
+    check_size("parameters", parameters)
+}
+
+/// What a handler returned is bounded like parameters are.
+pub(crate) fn check_result(result: &serde_json::Value) -> Result<(), InvalidValue> {
+    if !matches!(result, serde_json::Value::String(_)) && !result.is_array() && !result.is_object() {
+        return Ok(());
+    }
+    if any_deep(vec![(result, 1)]) {
+        return Err(InvalidValue::new(
+            "result",
+            "nested deeper",
+            "nest it at most 100 deep",
+        ));
+    }
+    check_size("result", result)
+}
+
+fn check_size(field: &'static str, value: &impl serde::Serialize) -> Result<(), InvalidValue> {
     struct Meter(usize);
     impl std::io::Write for Meter {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -89,22 +112,17 @@ pub(crate) fn check_parameters(parameters: &Object) -> Result<(), InvalidValue> 
             Ok(())
         }
     }
-    if parameters.is_empty() {
+    let mut meter = Meter(0);
+    serde_json::to_writer(&mut meter, value).expect("a meter takes every byte");
+    if meter.0 <= MAX_PARAMETERS {
         return Ok(());
     }
-    check_depth(parameters)?;
-    let mut meter = Meter(0);
-    serde_json::to_writer(&mut meter, parameters).expect("a meter takes every byte");
-    if meter.0 <= MAX_PARAMETERS {
-        Ok(())
-    } else {
-        let size = format!("{} bytes", meter.0);
-        Err(InvalidValue::new(
-            "parameters",
-            &size,
-            "keep their JSON within 524,288 bytes",
-        ))
-    }
+    let size = format!("{} bytes", meter.0);
+    Err(InvalidValue::new(
+        field,
+        &size,
+        "keep its JSON within 524,288 bytes",
+    ))
 }
 
 /// Comes before anything that walks or copies a caller's value by recursion, which is what too deep a one would break.
@@ -117,7 +135,11 @@ pub(crate) fn check_depth(parameters: &Object) -> Result<(), InvalidValue> {
 }
 
 fn is_deep(parameters: &Object) -> bool {
-    let mut open: Vec<(&serde_json::Value, usize)> = parameters.values().map(|value| (value, 2)).collect();
+    any_deep(parameters.values().map(|value| (value, 2)).collect())
+}
+
+/// Whether something is nested too deep below these values, which lie so deep themselves.
+fn any_deep(mut open: Vec<(&serde_json::Value, usize)>) -> bool {
     while let Some((value, depth)) = open.pop() {
         if depth > MAX_DEPTH && (value.is_array() || value.is_object()) {
             return true;

@@ -273,7 +273,16 @@ async fn r5_a_cancelled_handler_is_told_and_may_put_things_in_order() {
         "both hold their slots to their end"
     );
     let run = ended(&engine, tidy).await;
-    assert_eq!((run.state_type, run.result), (Some(StateType::Cancelled), None));
+    assert_eq!(
+        run.state_type,
+        Some(StateType::Cancelled),
+        "cancelling is one-way"
+    );
+    assert_eq!(
+        run.result,
+        Some("tidied".into()),
+        "what it returned all the same is kept"
+    );
     assert_eq!(*order.lock().unwrap(), [StopReason::Cancelled]);
     assert!(!dropped.load(Ordering::SeqCst), "the other has its grace");
     assert_eq!(ended(&engine, deaf).await.state_type, Some(StateType::Cancelled));
