@@ -193,3 +193,27 @@ fn l7_a_deployment_made_after_one_was_deleted_has_a_limit_of_its_own() {
     take(&engine);
     assert_eq!(engine.claim(&Scope::all()).unwrap().unwrap_err(), Empty::Blocked);
 }
+
+#[test]
+fn c3_a_full_engine_pool_or_queue_closes_its_scope_and_leaves_its_runs_ready() {
+    let (engine, _) = engine();
+    engine.flow("f").unwrap();
+    let runs: Vec<RunId> = (0..2).map(|_| engine.submit("f").unwrap().id).collect();
+    let full = |engine: &Engine| {
+        assert_eq!(engine.claim(&Scope::all()).unwrap().unwrap_err(), Empty::Full);
+        assert_eq!(engine.snapshot().blocked, 0);
+        assert_eq!(engine.run(runs[0]).unwrap().place, Place::Ready);
+    };
+    engine.set_limit(Some(0)).unwrap();
+    full(&engine);
+    engine.set_limit(None).unwrap();
+    engine.set_pool_limit("default", Some(0)).unwrap();
+    full(&engine);
+    engine.set_pool_limit("default", None).unwrap();
+    engine.set_queue_limit("default", "default", Some(0)).unwrap();
+    full(&engine);
+    engine.set_queue_limit("default", "default", Some(1)).unwrap();
+    assert_eq!(take(&engine).run(), runs[0]);
+    assert_eq!(engine.claim(&Scope::all()).unwrap().unwrap_err(), Empty::Full);
+    engine.check_invariants();
+}
