@@ -234,35 +234,9 @@ impl Core {
     }
 
     pub(crate) fn set_queue_paused(&mut self, pool: &str, queue: &str, paused: bool) -> Result<(), Error> {
-        self.changeable_pool(pool)?;
-        let row = self.queue_row(pool, queue)?;
-        let at = instant(self.wall);
-        let held = Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found"));
-        held.data.is_paused = paused;
-        held.data.updated = at;
-        self.pause_changed(row);
+        let row = self.edit_queue(pool, queue, |data| data.is_paused = paused)?;
+        self.tell_pause(row);
         Ok(())
-    }
-
-    pub(crate) fn set_pool_paused(&mut self, pool: &str, paused: bool) -> Result<(), Error> {
-        let row = self.changeable_pool(pool)?;
-        let at = instant(self.wall);
-        let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
-        held.data.is_paused = paused;
-        held.data.updated = at;
-        for queue in held.queues.clone() {
-            self.pause_changed(queue);
-        }
-        Ok(())
-    }
-
-    fn pause_changed(&mut self, queue: u32) {
-        let held = self.catalog.queues.get(queue).expect("just found");
-        let pool = self.catalog.pools.get(held.pool).expect("a queue's pool exists");
-        self.ready
-            .set_paused(queue, held.data.is_paused || pool.data.is_paused);
-        self.effects.ring = true;
-        self.changed();
     }
 
     pub(crate) fn set_queue_limit(
@@ -271,25 +245,59 @@ impl Core {
         queue: &str,
         limit: Option<u32>,
     ) -> Result<(), Error> {
-        self.changeable_pool(pool)?;
-        let row = self.queue_row(pool, queue)?;
-        let at = instant(self.wall);
-        let held = Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found"));
-        held.data.concurrency_limit = limit;
-        held.data.updated = at;
-        self.effects.ring = true;
-        self.changed();
+        self.edit_queue(pool, queue, |data| data.concurrency_limit = limit)?;
+        Ok(())
+    }
+
+    pub(crate) fn set_pool_paused(&mut self, pool: &str, paused: bool) -> Result<(), Error> {
+        let row = self.edit_pool(pool, |data| data.is_paused = paused)?;
+        let queues = self.catalog.pools.get(row).expect("just edited").queues.clone();
+        for queue in queues {
+            self.tell_pause(queue);
+        }
         Ok(())
     }
 
     pub(crate) fn set_pool_limit(&mut self, pool: &str, limit: Option<u32>) -> Result<(), Error> {
-        let row = self.changeable_pool(pool)?;
+        self.edit_pool(pool, |data| data.concurrency_limit = limit)?;
+        Ok(())
+    }
+
+    /// Changes a queue's data: one change, with one version.
+    fn edit_queue(
+        &mut self,
+        pool: &str,
+        queue: &str,
+        edit: impl FnOnce(&mut WorkQueue),
+    ) -> Result<u32, Error> {
+        self.changeable_pool(pool)?;
+        let row = self.queue_row(pool, queue)?;
         let at = instant(self.wall);
-        let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
-        held.data.concurrency_limit = limit;
+        let held = Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found"));
+        edit(&mut held.data);
         held.data.updated = at;
         self.effects.ring = true;
         self.changed();
-        Ok(())
+        Ok(row)
+    }
+
+    /// Changes a pool's data: one change, with one version, however many queues it has.
+    fn edit_pool(&mut self, pool: &str, edit: impl FnOnce(&mut WorkPool)) -> Result<u32, Error> {
+        let row = self.changeable_pool(pool)?;
+        let at = instant(self.wall);
+        let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
+        edit(&mut held.data);
+        held.data.updated = at;
+        self.effects.ring = true;
+        self.changed();
+        Ok(row)
+    }
+
+    /// Tells the ready order whether a queue is paused, by itself or with its pool.
+    fn tell_pause(&mut self, queue: u32) {
+        let held = self.catalog.queues.get(queue).expect("just found");
+        let pool = self.catalog.pools.get(held.pool).expect("a queue's pool exists");
+        self.ready
+            .set_paused(queue, held.data.is_paused || pool.data.is_paused);
     }
 }
