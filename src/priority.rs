@@ -92,6 +92,14 @@ impl TryFrom<i64> for Priority {
     }
 }
 
+impl TryFrom<u8> for Priority {
+    type Error = PriorityOutOfRange;
+
+    fn try_from(level: u8) -> Result<Self, PriorityOutOfRange> {
+        Self::new(level)
+    }
+}
+
 impl Serialize for Priority {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u8(self.0)
@@ -113,9 +121,10 @@ mod tests {
     fn only_one_to_ten_are_levels() {
         for level in 0..=u8::MAX {
             assert_eq!(Priority::new(level).is_ok(), (1..=10).contains(&level), "{level}");
+            assert_eq!(Priority::try_from(level), Priority::new(level));
         }
         assert_eq!(
-            Priority::try_from(-3).unwrap_err().to_string(),
+            Priority::try_from(-3_i64).unwrap_err().to_string(),
             "priority -3 is not a level; use 1 (least urgent) to 10 (most urgent)"
         );
     }
