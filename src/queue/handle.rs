@@ -173,8 +173,7 @@ impl<T> Queue<T> {
             return Err(Rejected { value: batch, reason });
         }
         let mut tickets = Vec::with_capacity(items);
-        match on!(self, bands => bands.push_batch(batch, |spot| tickets.push(Ticket { queue: self.id, spot })))
-        {
+        match on!(self, bands => bands.push_batch(batch, &mut tickets, |spot| self.ticket(spot))) {
             Ok(()) => {
                 self.waiters.wake(items);
                 Ok(tickets)
@@ -192,10 +191,10 @@ impl<T> Queue<T> {
     /// above the one the item is in.
     #[inline]
     pub fn try_pop(&self) -> Option<Popped<T>> {
-        match on!(self, bands => bands.pop()) {
+        on!(self, bands => bands.pop(|found| match found {
             Found::Item(taken) => Some(self.popped(taken)),
             Found::Empty | Found::Closed => None,
-        }
+        }))
     }
 
     /// As [`Self::try_pop`], and tells the queue the time: for queues with aging. See [`Self::tell`].
@@ -208,7 +207,7 @@ impl<T> Queue<T> {
     pub fn pop_batch(&self, max: usize) -> Vec<Popped<T>> {
         // A greater batch grows as it is taken; a wrong `max` is not worth a great allocation.
         let mut batch = Vec::with_capacity(max.min(256));
-        on!(self, bands => bands.pop_batch(max, |taken| batch.push(self.popped(taken))));
+        on!(self, bands => bands.pop_batch(max, &mut batch, |taken| self.popped(taken)));
         batch
     }
 
@@ -328,7 +327,7 @@ impl<T> Queue<T> {
 
     #[inline]
     pub(super) fn find(&self) -> Found<T> {
-        on!(self, bands => bands.pop())
+        on!(self, bands => bands.pop(|found| found))
     }
 
     /// Makes one step of the protocol wrong, for the models that must fail.

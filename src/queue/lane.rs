@@ -248,12 +248,13 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         Some((place, number, item))
     }
 
-    /// Takes up to `max` items in order, and tells each. Returns how many.
-    pub(super) fn pop_run(
+    /// Takes up to `max` items in order and adds what `each` makes of them to `out`. Returns how many.
+    pub(super) fn pop_run<R>(
         &mut self,
         max: usize,
         spares: &mut Spares<P, T>,
-        mut each: impl FnMut(P, u64, T),
+        out: &mut Vec<R>,
+        mut each: impl FnMut(P, u64, T) -> R,
     ) -> usize {
         let mut left = max;
         while 0 < left && !self.is_empty() {
@@ -261,7 +262,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
                 let Some((place, number, item)) = self.pop_merged(spares) else {
                     break;
                 };
-                each(place, number, item);
+                out.push(each(place, number, item));
                 left -= 1;
                 continue;
             }
@@ -269,17 +270,18 @@ impl<P: Copy + Ord, T> Lane<P, T> {
                 break;
             };
             let run = left.min(chunk.items.len());
-            for (place, item) in chunk.items.drain(..run) {
-                each(
-                    place,
-                    (chunk.base << SHIFT) + u64::from(chunk.mask.trailing_zeros()),
-                    item,
-                );
-                chunk.mask &= chunk.mask - 1; // N1
-            }
+            // In locals: what is read back from memory right after it was stored would make each item wait for the one
+            // before it.
+            let (base, mut mask) = (chunk.base << SHIFT, chunk.mask);
+            out.extend(chunk.items.drain(..run).map(|(place, item)| {
+                let number = base + u64::from(mask.trailing_zeros());
+                mask &= mask - 1;
+                each(place, number, item)
+            }));
+            chunk.mask = mask; // N1
             self.live -= run;
             left -= run;
-            if chunk.mask == 0 {
+            if mask == 0 {
                 self.advance(spares); // N2
             }
         }

@@ -152,6 +152,33 @@ impl<T, P: Copy + Ord> Lanes<T, P> {
         Ticket::new(index, place, number)
     }
 
+    /// Adds items in their order, all at `place`, and adds what `each` makes of their tickets to `out`. Faster than as
+    /// many [`Self::push`].
+    pub fn push_many<R>(
+        &mut self,
+        place: P,
+        items: impl IntoIterator<Item = (Priority, T)>,
+        out: &mut Vec<R>,
+        mut each: impl FnMut(Ticket<P>) -> R,
+    ) {
+        let Self {
+            lanes, start, spares, ..
+        } = self;
+        // Counted in locals, so that no item waits for the count of the one before it to come back from memory.
+        let (mut occupied, before) = (0, out.len());
+        out.extend(items.into_iter().map(|(priority, item)| {
+            let index = priority.lane();
+            let lane = match &mut lanes[index] {
+                Some(lane) => lane,
+                none => open(none, *start),
+            };
+            occupied |= 1 << index;
+            each(Ticket::new(index, place, lane.push(place, item, spares)))
+        }));
+        self.occupied |= occupied; // I1
+        self.len += out.len() - before; // I2
+    }
+
     /// Puts an item that was taken out back to exactly where it stood, under the ticket it had.
     ///
     /// # Errors
@@ -216,19 +243,25 @@ impl<T, P: Copy + Ord> Lanes<T, P> {
         })
     }
 
-    /// Takes up to `max` items in order, and tells each. Returns how many. Faster than as many [`Self::pop_first`].
-    pub fn pop_many(&mut self, max: usize, mut each: impl FnMut(Taken<T, P>)) -> usize {
+    /// Takes up to `max` items in order and adds what `each` makes of them to `out`. Returns how many. Faster than as
+    /// many [`Self::pop_first`].
+    pub fn pop_many<R>(
+        &mut self,
+        max: usize,
+        out: &mut Vec<R>,
+        mut each: impl FnMut(Taken<T, P>) -> R,
+    ) -> usize {
         let mut got = 0;
         while got < max
             && let Some(top) = self.top()
             && let index = top.lane()
             && let Some(lane) = &mut self.lanes[index]
         {
-            let run = lane.pop_run(max - got, &mut self.spares, |place, number, item| {
+            let run = lane.pop_run(max - got, &mut self.spares, out, |place, number, item| {
                 each(Taken {
                     ticket: Ticket::new(index, place, number),
                     item,
-                });
+                })
             });
             if lane.is_empty() {
                 self.occupied &= !(1 << index); // I1

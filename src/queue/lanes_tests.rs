@@ -126,7 +126,7 @@ fn agrees(ops: Vec<Op>) {
                 let mut expected = model.sorted();
                 expected.truncate(max);
                 let mut popped = Vec::new();
-                let got = lanes.pop_many(max, |taken| popped.push(taken));
+                let got = lanes.pop_many(max, &mut popped, |taken| taken);
                 assert_eq!(got, expected.len());
                 let order: Vec<_> = popped.iter().map(|taken| (taken.ticket, taken.item)).collect();
                 assert_eq!(order, expected);
