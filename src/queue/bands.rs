@@ -78,10 +78,12 @@ fn taken<T, P: Stamp>(taken: Taken<T, P>) -> Taken<T, u64> {
 }
 
 /// What one lock guards.
+// The order of the fields is kept, as in `Lanes`.
+#[repr(C)]
 pub(super) struct Band<T, P: Copy + Ord> {
+    closed: bool,
     /// Holds items of the levels of this band only.
     lanes: Lanes<T, P>,
-    closed: bool,
 }
 
 /// A band and its lock, on cache lines of their own.

@@ -31,19 +31,35 @@ type Items<P, T> = VecDeque<(P, T)>;
 /// Emptied chunks waiting to be filled again.
 pub(super) type Spares<P, T> = Vec<Items<P, T>>;
 
+// A cache line each: all that a push or a pop wants of a chunk, besides its items, comes at once.
+#[repr(align(64))]
 struct Chunk<P, T> {
-    /// The numbers in here are `base * CHUNK ..` that plus `CHUNK`.
-    base: u64,
+    /// The first number of the chunk, a multiple of [`CHUNK`]; its lowest bit, [`DEAD`], is set once the chunk was emptied
+    /// from its middle and is only still in the directory.
+    word: u64,
     /// The offsets that hold an item.
     mask: u64,
     items: Items<P, T>,
     /// Place of the first item that was ever in here.
     first: P,
-    /// Emptied from its middle, and only still in the directory.
-    dead: bool,
+}
+
+const DEAD: u64 = 1;
+
+/// The first number of the chunk of this number.
+const fn base_of(number: u64) -> u64 {
+    number & !LOW
 }
 
 impl<P, T> Chunk<P, T> {
+    fn base(&self) -> u64 {
+        base_of(self.word)
+    }
+
+    fn is_dead(&self) -> bool {
+        self.word & DEAD != 0
+    }
+
     /// Where the item of this number is among `items`.
     fn index_of(&self, number: u64) -> Option<usize> {
         let bit = 1 << (number & LOW);
@@ -55,7 +71,7 @@ impl<P, T> Chunk<P, T> {
         for _ in 0..index {
             mask &= mask - 1;
         }
-        (self.base << SHIFT) + u64::from(mask.trailing_zeros())
+        self.base() + u64::from(mask.trailing_zeros())
     }
 }
 
@@ -69,12 +85,15 @@ impl<P, T> Chunk<P, T> {
 /// * **N4** bases rise; the numbers given out are below `next`, and only the chunk of `next` can still grow;
 /// * **N5** `dead` counts the dead chunks, and is at most half of all or less than [`MANY_DEAD`]; a chunk without items
 ///   is dead, or the first, or can grow;
-/// * **N6** a chunk that is neither the first nor growing has room for less than four times its items, or for few.
+/// * **N6** a chunk that is neither the first nor growing has room for less than four times its items, or for few;
+/// * **N7** `scattered` says whether `aside` holds an item.
 // The order of the fields is kept: a push changes `next` and `live`, a pop `live`. Side by side the compiler loads both as
 // one wide word right after one half of it was stored, which the processor cannot forward.
-#[repr(C)]
+// What a push or a pop of items in order wants lies on one cache line if the place is small.
+#[repr(C, align(64))]
 pub(super) struct Lane<P, T> {
     last: Option<P>,
+    scattered: bool,
     next: u64,
     chunks: VecDeque<Chunk<P, T>>,
     live: usize,
@@ -87,6 +106,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     pub(super) fn new(start: u64) -> Self {
         Self {
             last: None,
+            scattered: false,
             next: start.next_multiple_of(CHUNK as u64),
             chunks: VecDeque::new(),
             live: 0,
@@ -101,7 +121,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.live == 0 && self.aside.is_empty()
+        self.live == 0 && !self.scattered
     }
 
     /// The number after all that were given out.
@@ -112,7 +132,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     /// Whether the next number falls into the chunk of this base, which has begun.
     #[inline]
     fn grows(&self, base: u64) -> bool {
-        self.next & LOW != 0 && base == self.next >> SHIFT
+        self.next & LOW != 0 && base == base_of(self.next)
     }
 
     /// Adds an item behind all of a smaller or equal place. Returns its number.
@@ -149,7 +169,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         self.next += 1;
         self.live += 1;
         match self.chunks.back_mut() {
-            Some(chunk) if chunk.base == number >> SHIFT => {
+            Some(chunk) if chunk.word == base_of(number) => {
                 chunk.mask |= 1 << (number & LOW);
                 chunk.items.push_back((place, item));
             }
@@ -170,11 +190,10 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         };
         items.push_back((place, item));
         self.chunks.push_back(Chunk {
-            base: number >> SHIFT,
+            word: base_of(number),
             mask: 1 << (number & LOW),
             items,
             first: place,
-            dead: false,
         });
     }
 
@@ -192,6 +211,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     /// Adds an item between the others, under the number that it had before in this lane.
     pub(super) fn put_back(&mut self, place: P, number: u64, item: T) {
         let before = self.aside.insert((place, number), item);
+        self.scattered = true; // N7
         debug_assert!(before.is_none(), "a number names one item");
     }
 
@@ -206,7 +226,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     #[inline]
     pub(super) fn first(&self) -> Option<(P, u64, &T)> {
         let ring = self.ring_first();
-        if self.aside.is_empty() {
+        if !self.scattered {
             return ring;
         }
         let (&(place, number), item) = self.aside.first_key_value()?;
@@ -219,7 +239,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     /// Takes the item that comes first.
     #[inline(always)]
     pub(super) fn pop_first(&mut self, spares: &mut Spares<P, T>) -> Option<(P, u64, T)> {
-        if !self.aside.is_empty() {
+        if self.scattered {
             return self.pop_merged(spares);
         }
         self.pop_ring(spares)
@@ -232,6 +252,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
             return self.pop_ring(spares);
         }
         let ((place, number), item) = self.aside.pop_first()?;
+        self.scattered = !self.aside.is_empty(); // N7
         Some((place, number, item))
     }
 
@@ -239,7 +260,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     fn pop_ring(&mut self, spares: &mut Spares<P, T>) -> Option<(P, u64, T)> {
         let chunk = self.chunks.front_mut()?;
         let (place, item) = chunk.items.pop_front()?;
-        let number = (chunk.base << SHIFT) + u64::from(chunk.mask.trailing_zeros());
+        let number = chunk.base() + u64::from(chunk.mask.trailing_zeros());
         chunk.mask &= chunk.mask - 1; // N1
         self.live -= 1;
         if chunk.mask == 0 {
@@ -258,7 +279,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     ) -> usize {
         let mut left = max;
         while 0 < left && !self.is_empty() {
-            if !self.aside.is_empty() {
+            if self.scattered {
                 let Some((place, number, item)) = self.pop_merged(spares) else {
                     break;
                 };
@@ -272,7 +293,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
             let run = left.min(chunk.items.len());
             // In locals: what is read back from memory right after it was stored would make each item wait for the one
             // before it.
-            let (base, mut mask) = (chunk.base << SHIFT, chunk.mask);
+            let (base, mut mask) = (chunk.base(), chunk.mask);
             out.extend(chunk.items.drain(..run).map(|(place, item)| {
                 let number = base + u64::from(mask.trailing_zeros());
                 mask &= mask - 1;
@@ -291,7 +312,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     /// Lets go of the first chunks that hold nothing and cannot grow.
     #[inline]
     fn advance(&mut self, spares: &mut Spares<P, T>) {
-        let grows = self.chunks.front().is_some_and(|chunk| self.grows(chunk.base));
+        let grows = self.chunks.front().is_some_and(|chunk| self.grows(chunk.base()));
         if !grows {
             self.pass(spares);
         }
@@ -302,10 +323,10 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     fn pass(&mut self, spares: &mut Spares<P, T>) {
         while let Some(chunk) = self.chunks.front()
             && chunk.mask == 0
-            && !self.grows(chunk.base)
+            && !self.grows(chunk.base())
             && let Some(chunk) = self.chunks.pop_front()
         {
-            self.dead -= usize::from(chunk.dead);
+            self.dead -= usize::from(chunk.is_dead());
             keep(chunk.items, spares);
         }
         if self.chunks.capacity() > CHUNK && self.chunks.len() * 8 < self.chunks.capacity() {
@@ -317,16 +338,16 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     /// Index of the chunk that has this base. Constant while no dead chunk was dropped from the middle, else a
     /// binary search over the chunks that are left.
     fn chunk_of(&self, base: u64) -> Option<usize> {
-        let ahead = base.checked_sub(self.chunks.front()?.base)?;
-        let guess = usize::try_from(ahead).ok()?;
-        if self.chunks.get(guess).is_some_and(|chunk| chunk.base == base) {
+        let ahead = base.checked_sub(self.chunks.front()?.base())?;
+        let guess = usize::try_from(ahead >> SHIFT).ok()?;
+        if self.chunks.get(guess).is_some_and(|chunk| chunk.base() == base) {
             return Some(guess);
         }
-        self.chunks.binary_search_by_key(&base, |chunk| chunk.base).ok()
+        self.chunks.binary_search_by_key(&base, Chunk::base).ok()
     }
 
     fn find(&self, number: u64) -> Option<(usize, usize)> {
-        let chunk = self.chunk_of(number >> SHIFT)?;
+        let chunk = self.chunk_of(base_of(number))?;
         Some((chunk, self.chunks[chunk].index_of(number)?))
     }
 
@@ -341,7 +362,9 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     /// Takes the item with this place and number, if it is still here. Moves at most half of the items of its chunk.
     pub(super) fn remove(&mut self, place: P, number: u64, spares: &mut Spares<P, T>) -> Option<T> {
         let Some((at, index)) = self.find(number) else {
-            return self.aside.remove(&(place, number));
+            let item = self.aside.remove(&(place, number));
+            self.scattered = !self.aside.is_empty(); // N7
+            return item;
         };
         let chunk = &mut self.chunks[at];
         let (_, item) = chunk.items.remove(index)?;
@@ -352,7 +375,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
                 self.advance(spares); // N2
             }
         } else {
-            let base = chunk.base;
+            let base = chunk.base();
             if !self.grows(base) {
                 self.settle(at, spares);
             }
@@ -373,7 +396,8 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     fn settle(&mut self, at: usize, spares: &mut Spares<P, T>) {
         let chunk = &mut self.chunks[at];
         if chunk.items.is_empty() {
-            if !std::mem::replace(&mut chunk.dead, true) {
+            if !chunk.is_dead() {
+                chunk.word |= DEAD;
                 keep(std::mem::take(&mut chunk.items), spares);
                 self.dead += 1;
                 self.bury();
@@ -386,7 +410,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
     /// Drops dead chunks from the directory once they are most of it (N5): constant per removal, amortised.
     fn bury(&mut self) {
         if self.dead >= MANY_DEAD && self.dead * 2 > self.chunks.len() {
-            self.chunks.retain(|chunk| !chunk.dead);
+            self.chunks.retain(|chunk| !chunk.is_dead());
             self.dead = 0;
             self.chunks.shrink_to(self.chunks.len() * 2);
         }
@@ -445,9 +469,9 @@ impl<P: Copy + Ord, T> Lane<P, T> {
                 chunk.items.len(),
                 "N1 broken at chunk {at}"
             );
-            let free = at == 0 || self.grows(chunk.base);
+            let free = at == 0 || self.grows(chunk.base());
             assert!(
-                free || chunk.dead == chunk.items.is_empty(),
+                free || chunk.is_dead() == chunk.items.is_empty(),
                 "N5 broken at chunk {at}"
             );
             let room = chunk.items.capacity();
@@ -457,6 +481,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
             );
         }
         assert!(self.live == 0 || self.ring_first().is_some(), "N2 broken");
+        assert_eq!(self.scattered, !self.aside.is_empty(), "N7 broken");
         let places = || {
             self.chunks
                 .iter()
@@ -466,18 +491,15 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         assert!(places().is_sorted(), "N3 broken: places fall");
         assert!(places().last() <= self.last, "N3 broken: last");
         assert!(
-            self.chunks
-                .iter()
-                .map(|chunk| chunk.base)
-                .is_sorted_by(|a, b| a < b),
+            self.chunks.iter().map(Chunk::base).is_sorted_by(|a, b| a < b),
             "N4 broken"
         );
-        let end = self.next.div_ceil(CHUNK as u64);
+        let end = self.next.next_multiple_of(CHUNK as u64);
         assert!(
-            self.chunks.iter().all(|chunk| chunk.base < end),
+            self.chunks.iter().all(|chunk| chunk.base() < end),
             "N4 broken: beyond next"
         );
-        let dead = self.chunks.iter().filter(|chunk| chunk.dead).count();
+        let dead = self.chunks.iter().filter(|chunk| chunk.is_dead()).count();
         assert_eq!(self.dead, dead, "N5 broken: count");
         assert!(
             dead < MANY_DEAD || dead * 2 <= self.chunks.len(),
