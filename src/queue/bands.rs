@@ -114,7 +114,6 @@ pub(super) enum Found<T> {
 /// * **B2** a bounded queue with several locks has `counted` equal to the sum of the lane lengths whenever all locks
 ///   are held;
 /// * **B3** `closed` is the same in all bands whenever all locks are held.
-#[expect(clippy::struct_field_names, reason = "the bands are what it is")]
 pub(super) struct Bands<T, P: Copy + Ord> {
     /// The highest band, in place: who waits for a lock loads nothing before it but its address.
     top: Lock<T, P>,
