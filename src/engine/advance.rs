@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::core::{Core, Instant, MonoEvent, WallEvent, Work};
-use super::plan::Missed;
+use super::occurrence::DueNow;
 use crate::catalog::When;
 use crate::model::{Place, StateType, Text};
 
@@ -19,7 +19,7 @@ impl Core {
             self.prune();
             return;
         }
-        let mut missed = Missed::default();
+        let mut due = DueNow::default();
         // The wall instant of a monotonic one, seen from now.
         let offset = self.wall.saturating_sub(self.mono);
         loop {
@@ -41,14 +41,14 @@ impl Core {
                 let (mono, event) = self.mono_timers.pop().expect("its deadline was seen");
                 self.mono_event(event, Instant { wall: at, mono });
             } else if run == Some(at) {
-                self.run_due(&mut missed);
+                self.run_due(&mut due);
             } else {
                 let (_, WallEvent::Plan { deployment, schedule }) =
                     self.wall_timers.pop().expect("its deadline was seen");
                 self.plan(deployment, schedule);
             }
         }
-        self.settle_missed(missed);
+        self.settle_due(due);
         self.prune();
     }
 
@@ -71,7 +71,7 @@ impl Core {
         Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
     }
 
-    fn run_due(&mut self, missed: &mut Missed) {
+    fn run_due(&mut self, now_due: &mut DueNow) {
         let (_, queue) = *self.due.first().expect("its instant was seen");
         let (due, _, row) = *self.queues[queue as usize]
             .later
@@ -79,7 +79,7 @@ impl Core {
             .expect("a queue in `due` has scheduled runs");
         self.leave_later(row);
         if self.run(row).body.auto_scheduled && self.run(row).run_count == 0 {
-            self.occurrence_due(row, due, missed);
+            self.occurrence_due(row, due, now_due);
         } else {
             self.enter_line(row);
             self.changed();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Error;
-use super::plan::CatchUp;
 use super::submit::MAX_SPAN;
 use super::{Engine, core::Core};
 use crate::clock::{Clock, SystemClock};
+use crate::model::CatchUp;
 
 /// Every bound of an engine, in the engine's own units.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -27,38 +27,8 @@ pub(crate) struct Settings {
     pub(crate) planned_span_least: i64,
     pub(crate) planned_span_most: i64,
     pub(crate) late_after: i64,
-    #[serde(with = "catch_up")]
     pub(crate) catch_up: CatchUp,
-}
-
-mod catch_up {
-    use super::{CatchUp, Duration};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Form {
-        Skip,
-        Latest(u64),
-        All(usize),
-    }
-
-    pub(super) fn serialize<S: Serializer>(policy: &CatchUp, serializer: S) -> Result<S::Ok, S::Error> {
-        match policy {
-            CatchUp::Skip => Form::Skip,
-            CatchUp::Latest(window) => Form::Latest(window.as_micros().try_into().unwrap_or(u64::MAX)),
-            CatchUp::All(most) => Form::All(*most),
-        }
-        .serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CatchUp, D::Error> {
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Skip => CatchUp::Skip,
-            Form::Latest(window) => CatchUp::Latest(Duration::from_micros(window)),
-            Form::All(most) => CatchUp::All(most),
-        })
-    }
+    pub(crate) called_off: usize,
 }
 
 const SECOND: i64 = 1_000_000;
@@ -81,22 +51,23 @@ impl Default for Settings {
             planned_span_most: 100 * 86_400 * SECOND,
             late_after: 15 * SECOND,
             catch_up: CatchUp::Latest(Duration::from_secs(600)),
+            called_off: 10_000,
         }
     }
 }
 
 impl Settings {
     /// How far back a missed occurrence may still run. Under `All` it is a day: further back the count decides nothing.
-    pub(crate) fn catch_up_window(&self) -> i64 {
-        match self.catch_up {
+    pub(crate) fn window(&self, policy: CatchUp) -> i64 {
+        match policy {
             CatchUp::Skip => self.late_after,
             CatchUp::Latest(window) => micros(window).max(self.late_after),
-            CatchUp::All(_) => 86_400 * SECOND,
+            CatchUp::All(_) => (86_400 * SECOND).max(self.late_after),
         }
     }
 }
 
-fn micros(span: Duration) -> i64 {
+pub(crate) fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
@@ -105,14 +76,15 @@ fn micros(span: Duration) -> i64 {
 /// | setting | default | what it bounds |
 /// |---|---|---|
 /// | [`limit`](Self::limit) | none | runs claimed at once, in the whole engine |
-/// | [`waiting_runs`](Self::waiting_runs) | 100,000 | runs that are due and wait, when one is submitted; accepted ones always enter |
+/// | [`waiting_runs`](Self::waiting_runs) | 100,000 | runs that are due and wait, when one is submitted; accepted ones always enter. Also the runs of one schedule that are due and have not ended: it is planned no further until some have |
 /// | [`scheduled_runs`](Self::scheduled_runs) | 1,000,000 | runs that are not due yet, when one is submitted or planned; retries always enter |
 /// | [`finished_runs`](Self::finished_runs) | 100,000 | records of runs that have ended, the oldest go first |
 /// | [`finished_age`](Self::finished_age) | 24 hours | their age |
 /// | [`flows`](Self::flows) | 100,000 | flows |
 /// | [`deployments`](Self::deployments) | 1,000,000 | deployments |
 /// | [`queues`](Self::queues) | 10,000 | work queues, in all pools |
-/// | [`schedules`](Self::schedules) | 100 | schedules of one deployment |
+/// | [`schedules`](Self::schedules) | 100 | schedules of one deployment; and removed ones whose used occurrences are remembered |
+/// | [`called_off`](Self::called_off) | 10,000 | future occurrences of one schedule that were called off; it is planned no further until one is past |
 /// | [`planned_runs`](Self::planned_runs) | 3 to 100 | runs planned ahead for one schedule |
 /// | [`planned_span`](Self::planned_span) | 1 hour to 100 days | how far ahead they are planned |
 /// | [`late_after`](Self::late_after) | 15 seconds | after that, an occurrence first seen is missed |
@@ -192,6 +164,12 @@ impl EngineBuilder {
         self
     }
 
+    /// Most future occurrences of one schedule that were called off and must not come back. Default: 10,000.
+    pub fn called_off(mut self, most: usize) -> Self {
+        self.settings.called_off = most;
+        self
+    }
+
     /// How many runs are planned ahead for one schedule, at least and at most. Default: 3 and 100.
     pub fn planned_runs(mut self, least: usize, most: usize) -> Self {
         self.settings.planned_least = least;
@@ -263,7 +241,7 @@ impl EngineBuilder {
             ("finished_age", settings.finished_age),
             ("planned_span", settings.planned_span_most),
             ("late_after", settings.late_after),
-            ("catch_up", settings.catch_up_window()),
+            ("catch_up", settings.window(settings.catch_up)),
         ];
         if let Some((setting, span)) = spans.into_iter().find(|(_, span)| *span > micros(MAX_SPAN)) {
             return refuse(setting, format!("{span} microseconds"), "give at most 100 years");
@@ -276,6 +254,7 @@ impl EngineBuilder {
             ("deployments", settings.deployments),
             ("queues", settings.queues),
             ("planned_runs", settings.planned_most),
+            ("called_off", settings.called_off),
         ];
         if let Some((setting, count)) = counts.into_iter().find(|(_, count)| *count > MAX_ROWS) {
             return refuse(setting, count.to_string(), "give at most 1,000,000,000");

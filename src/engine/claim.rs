@@ -414,7 +414,10 @@ impl Core {
     pub(crate) fn set_priority(&mut self, id: RunId, priority: Priority) -> Result<(), Error> {
         let row = self.find_run(id)?;
         let run = self.run(row);
-        if !matches!(run.place, Place::Scheduled | Place::Ready | Place::Claimed) {
+        if !matches!(
+            run.place,
+            Place::Scheduled | Place::Ready | Place::Blocked | Place::Claimed
+        ) {
             return Err(Error::Transition {
                 run: id,
                 from: run.state.unwrap_or(StateType::Scheduled),
@@ -433,6 +436,8 @@ impl Core {
                 (run.priority, run.due, run.seq) = (priority, at, seq);
                 self.enter_line(row);
             }
+            // It counts at its new level, and takes the new place when it is let in.
+            Work::Buffered => self.change_buffered(row, priority, at, seq),
             // Not due yet: its instant stays, and among those of the same instant it stands last.
             Work::Later => {
                 self.leave_later(row);

@@ -33,6 +33,8 @@ pub(crate) enum Work {
     Retry(TimerKey),
     /// Stands in line.
     Line(Spot),
+    /// Due, but held back until an earlier run of its schedule has ended.
+    Buffered,
     /// Handed out.
     Claimed(Held),
 }
@@ -92,6 +94,8 @@ pub(crate) struct DeploymentWork {
     /// What its runs have in common.
     pub(crate) template: Arc<RunBody>,
     pub(crate) schedules: Vec<super::plan::ScheduleWork>,
+    /// Schedules that an edit removed and of which something must be remembered, oldest first.
+    pub(crate) removed: Vec<super::plan::Removed>,
 }
 
 impl DeploymentWork {
@@ -147,6 +151,9 @@ pub struct Totals {
     /// Occurrences of schedules that were missed and did not run, of those that had been planned or lay within the
     /// catch-up window. Older ones are never made, and not counted.
     pub missed: u64,
+    /// Occurrences that ended because an earlier run of their schedule had not.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 /// All state of an engine.
@@ -175,6 +182,8 @@ pub(crate) struct Core {
     /// Waiting runs by lane.
     pub(crate) waiting: [u32; Priority::LEVELS],
     pub(crate) waiting_total: usize,
+    /// Of those, runs that are held back until an earlier run of their schedule has ended.
+    pub(crate) buffered_total: usize,
     pub(crate) scheduled_total: usize,
     /// Finished runs, oldest first: (end, row, id).
     pub(crate) finished: VecDeque<(i64, u32, RunId)>,
@@ -215,6 +224,7 @@ impl Core {
             held: 0,
             waiting: [0; Priority::LEVELS],
             waiting_total: 0,
+            buffered_total: 0,
             scheduled_total: 0,
             finished: VecDeque::new(),
             keys: HashMap::new(),
@@ -504,6 +514,7 @@ impl Core {
             self.active.remove(&mut work.active, row);
         }
         self.finished.push_back((at, row, id));
+        self.occurrence_ended(row);
         self.prune();
     }
 
@@ -535,6 +546,7 @@ impl Core {
         if let Some(key) = &run.body.key {
             self.keys.remove(&(key_scope(&run.body), key.clone()));
         }
+        self.occurrence_forgotten(&run);
         self.changed();
     }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::core::{Core, DeploymentWork, Work};
 use super::error::Error;
-use super::plan::ScheduleWork;
+use super::plan::{Removed, ScheduleWork};
 use super::ready::UNLIMITED;
-use super::submit::{check_labels, check_retry, check_timeout};
+use super::submit::{MAX_SPAN, check_labels, check_retry, check_timeout};
 use crate::catalog::{DeploymentRow, FlowRow, RunBody, instant, shared_tags};
 use crate::ids::{DeploymentId, FlowId, ScheduleId};
 use crate::model::{
-    CreatedBy, Deployment, DeploymentPatch, DeploymentSchedule, Flow, InvalidValue, NewDeployment,
+    CatchUp, CreatedBy, Deployment, DeploymentPatch, DeploymentSchedule, Flow, InvalidValue, NewDeployment,
     NewSchedule, Object, StateType, Text, check_name, check_name_or_empty, check_parameters, check_tags,
 };
 
@@ -196,6 +196,8 @@ impl Core {
             slug: new.slug,
             parameters: new.parameters,
             max_scheduled_runs: new.max_scheduled_runs,
+            overlap: new.overlap,
+            catch_up: new.catch_up,
         }
     }
 
@@ -224,8 +226,9 @@ impl Core {
             active: super::active::First::default(),
             template,
             schedules: Vec::new(),
+            removed: Vec::new(),
         });
-        self.refresh_schedules(row);
+        self.refresh_schedules(row, &[]);
     }
 
     fn deployment_template(&self, row: u32) -> Arc<RunBody> {
@@ -250,9 +253,9 @@ impl Core {
         })
     }
 
-    /// Makes the templates of a deployment anew, and what is kept of each schedule; a schedule that was there before
-    /// keeps its used occurrences.
-    pub(crate) fn refresh_schedules(&mut self, row: u32) {
+    /// Makes the templates of a deployment anew, and what is kept of each schedule. A schedule that was there before keeps
+    /// its used occurrences; one that is in `former` only is remembered while it has some.
+    pub(crate) fn refresh_schedules(&mut self, row: u32, former: &[DeploymentSchedule]) {
         let template = self.deployment_template(row);
         let held = self
             .catalog
@@ -265,6 +268,7 @@ impl Core {
             .as_mut()
             .expect("an employed deployment");
         let mut before = std::mem::take(&mut work.schedules);
+        let mut removed = std::mem::take(&mut work.removed);
         work.template = template.clone();
         for schedule in &held.data.schedules {
             let mut parameters = held.data.parameters.clone();
@@ -293,19 +297,18 @@ impl Core {
                 created_by: Some(CreatedBy::schedule(schedule.id, label)),
                 ..(*template).clone()
             });
-            let work_of = match before.iter().position(|work| work.id == schedule.id) {
-                Some(at) => ScheduleWork {
-                    template,
-                    ..before.swap_remove(at)
-                },
-                None => ScheduleWork {
-                    id: schedule.id,
-                    template,
-                    cursor: now,
-                    planned: std::collections::BTreeMap::new(),
-                    used: std::collections::BTreeSet::new(),
-                    timer: None,
-                },
+            let kept = before.iter().position(|work| work.id == schedule.id);
+            let kept = kept.map(|at| before.remove(at)).or_else(|| {
+                let at = removed
+                    .iter()
+                    .position(|removed| removed.work.id == schedule.id)?;
+                // What it would have fired meanwhile is not made up for.
+                let work = removed.remove(at).work;
+                Some(ScheduleWork { cursor: now, ..work })
+            });
+            let work_of = match kept {
+                Some(kept) => ScheduleWork { template, ..kept },
+                None => ScheduleWork::new(schedule.id, template, now),
             };
             self.deployments[row as usize]
                 .as_mut()
@@ -313,14 +316,41 @@ impl Core {
                 .schedules
                 .push(work_of);
         }
+        for work in before.into_iter().filter(ScheduleWork::is_worth_keeping) {
+            let data = former.iter().find(|data| data.id == work.id);
+            let data = data
+                .expect("what is kept of a schedule stands beside its data")
+                .clone();
+            removed.push(Removed { data, work });
+        }
+        // Those with nothing to come are remembered for the sake of backfills only; the oldest go first.
+        let mut spare = removed.len().saturating_sub(self.settings.schedules);
+        removed.retain(|removed| {
+            let goes = spare > 0 && !removed.work.is_needed(now);
+            spare -= usize::from(goes);
+            !goes
+        });
+        self.deployments[row as usize]
+            .as_mut()
+            .expect("an employed deployment")
+            .removed = removed;
+    }
+
+    /// Remembers a removed schedule, of which nothing is known yet.
+    pub(crate) fn remember(&mut self, row: u32, data: DeploymentSchedule) {
+        let now = self.wall;
+        let work = self.deployments[row as usize]
+            .as_mut()
+            .expect("an employed deployment");
+        let template = work.template.clone();
+        work.removed.push(Removed {
+            work: ScheduleWork::new(data.id, template, now),
+            data,
+        });
     }
 
     pub(crate) fn plan_all(&mut self, row: u32) {
-        let work = self.deployments[row as usize]
-            .as_ref()
-            .expect("an employed deployment");
-        let schedules: Vec<ScheduleId> = work.schedules.iter().map(|work| work.id).collect();
-        for schedule in schedules {
+        for schedule in self.schedule_ids(row) {
             self.plan(row, schedule);
         }
     }
@@ -346,18 +376,31 @@ impl Core {
             check_schedules(schedules, &self.settings)?;
         }
         let queue = self.named_queue(patch.queue.as_ref())?;
-        // Nothing below fails. Future occurrences are taken back under what was, and planned under what is.
-        let scheduled: Vec<ScheduleId> = self.deployments[row as usize]
-            .as_ref()
-            .expect("just found")
-            .schedules
+        let mut held = (**self.catalog.deployments.get(row).expect("just found")).clone();
+        let former = held.data.schedules.clone();
+        let same = match &patch.schedules {
+            Some(new) => self.match_schedules(row, &former, new)?,
+            None => Vec::new(),
+        };
+        // Nothing below fails. Future occurrences are taken back under what was, and planned under what is: of all
+        // schedules when their runs will look different, else of those alone that change.
+        let all = patch.changes_runs();
+        let edited: Vec<ScheduleId> = former
             .iter()
-            .map(|work| work.id)
+            .filter(|old| {
+                all || patch.schedules.as_ref().is_some_and(|new| {
+                    let new = new
+                        .iter()
+                        .zip(&same)
+                        .find(|(_, same)| same.as_ref().is_some_and(|same| same.id == old.id));
+                    new.is_none_or(|(new, _)| new.plans_otherwise(old))
+                })
+            })
+            .map(|old| old.id)
             .collect();
-        for schedule in scheduled {
+        for &schedule in &edited {
             self.unplan(row, schedule);
         }
-        let mut held = (**self.catalog.deployments.get(row).expect("just found")).clone();
         let data = &mut held.data;
         data.updated = instant(self.wall);
         set(&mut data.version, patch.version);
@@ -379,7 +422,7 @@ impl Core {
             held.data.work_queue_id = Some(self.catalog.queues.get(queue).expect("just found").data.id);
         }
         if let Some(schedules) = patch.schedules {
-            held.data.schedules = self.replace_schedules(&held.data.schedules, schedules);
+            held.data.schedules = self.make_schedules(schedules, same);
         }
         if let Some(limit) = patch.limit {
             held.data.concurrency_limit = limit.map(NonZeroU32::get);
@@ -388,34 +431,65 @@ impl Core {
         *self.catalog.deployments.get_mut(row).expect("just found") = Arc::new(held);
         self.changed();
         self.set_limit(row, limit);
-        self.refresh_schedules(row);
+        self.refresh_schedules(row, &former);
         self.plan_all(row);
         Ok(())
     }
 
-    /// A schedule with a known slug, or without one and the same in all it says, is the schedule that was there.
-    fn replace_schedules(
-        &mut self,
-        before: &[DeploymentSchedule],
-        new: Vec<NewSchedule>,
-    ) -> Vec<DeploymentSchedule> {
-        let mut before: Vec<&DeploymentSchedule> = before.iter().collect();
-        let mut after = Vec::with_capacity(new.len());
-        for new in new {
-            let same = before.iter().position(|old| match (&old.slug, &new.slug) {
+    /// For each new schedule the one that it stands for, of those that are there and those that are remembered: with the
+    /// same slug, or without one and the same in all it says.
+    fn match_schedules(
+        &self,
+        row: u32,
+        former: &[DeploymentSchedule],
+        new: &[NewSchedule],
+    ) -> Result<Vec<Option<DeploymentSchedule>>, Error> {
+        let work = self.deployments[row as usize].as_ref().expect("just found");
+        let present = work.schedules.iter().zip(former).map(|(work, data)| (data, work));
+        let removed = work.removed.iter().map(|removed| (&removed.data, &removed.work));
+        let mut before: Vec<(&DeploymentSchedule, &ScheduleWork)> = present.chain(removed).collect();
+        let mut take = |new: &NewSchedule| {
+            let same = before.iter().position(|(old, _)| match (&old.slug, &new.slug) {
                 (Some(old), Some(new)) => old == new,
                 (None, None) => old.schedule == new.schedule && old.parameters == new.parameters,
                 _ => false,
+            })?;
+            Some(before.remove(same).0.clone())
+        };
+        let same = new.iter().map(&mut take).collect();
+        let (asked, capacity) = (1, self.settings.schedules);
+        let waiting = before
+            .iter()
+            .filter(|(_, work)| work.is_needed(self.wall))
+            .count();
+        if waiting > capacity {
+            return Err(Error::Full {
+                what: "removed schedules with occurrences to remember",
+                waiting: capacity,
+                capacity,
+                asked,
             });
-            let mut made = self.make_schedule(new);
-            if let Some(at) = same {
-                let old = before.swap_remove(at);
-                made.id = old.id;
-                made.created = old.created;
-            }
-            after.push(made);
         }
-        after
+        Ok(same)
+    }
+
+    fn make_schedules(
+        &mut self,
+        new: Vec<NewSchedule>,
+        same: Vec<Option<DeploymentSchedule>>,
+    ) -> Vec<DeploymentSchedule> {
+        let made = new.into_iter().zip(same).map(|(new, same)| {
+            let made = self.make_schedule(new);
+            match same {
+                Some(old) => DeploymentSchedule {
+                    id: old.id,
+                    created: old.created,
+                    ..made
+                },
+                None => made,
+            }
+        });
+        made.collect()
     }
 
     /// Sets or removes the limit of a deployment. Runs of it that are claimed already count; waiting ones obey.
@@ -449,7 +523,7 @@ impl Core {
             return Ok(());
         }
         if paused {
-            self.unplan_all(row);
+            self.unplan_all(row, None);
         }
         let at = instant(self.wall);
         let held = Arc::make_mut(self.catalog.deployments.get_mut(row).expect("just found"));
@@ -473,7 +547,7 @@ impl Core {
     /// Removes a deployment. Its waiting runs are cancelled; claimed ones end normally; records stay.
     pub(crate) fn delete_deployment(&mut self, id: DeploymentId) -> Result<(), Error> {
         let row = self.deployment_row(id)?;
-        self.unplan_all(row);
+        self.unplan_all(row, None);
         let first = self.deployments[row as usize]
             .as_ref()
             .expect("just found")
@@ -543,6 +617,12 @@ fn check_schedules(schedules: &[NewSchedule], settings: &super::builder::Setting
         {
             let value = schedule.max_scheduled_runs.map_or(0, NonZeroU32::get).to_string();
             return Err(InvalidValue::new("max_scheduled_runs", &value, "give 1 to 50").into());
+        }
+        if let Some(CatchUp::Latest(window)) = schedule.catch_up
+            && window > MAX_SPAN
+        {
+            let value = format!("{window:?}");
+            return Err(InvalidValue::new("catch_up", &value, "give a window of at most 100 years").into());
         }
         let Some(slug) = &schedule.slug else { continue };
         check_name_or_empty("slug", slug)?;

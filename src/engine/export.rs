@@ -15,10 +15,12 @@ use super::Engine;
 use super::builder::Settings;
 use super::core::{Core, MonoEvent, Totals, WallEvent, Work};
 use super::error::Error;
+use super::plan::ScheduleWork;
 use crate::catalog::{CatalogView, RunRow};
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
 use crate::model::{
-    CreatedBy, Deployment, Flow, Object, Place, Retry, StateType, TaskRun, Text, WorkPool, WorkQueue,
+    CreatedBy, Deployment, DeploymentSchedule, Flow, Object, Place, Retry, StateType, TaskRun, Text,
+    WorkPool, WorkQueue,
 };
 use crate::priority::Priority;
 
@@ -67,14 +69,32 @@ pub(super) struct DeploymentDoc {
     /// Loaded as a record only.
     pub(super) record: bool,
     pub(super) schedules: Vec<ScheduleDoc>,
+    #[serde(default)]
+    pub(super) removed: Vec<RemovedDoc>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct ScheduleDoc {
     pub(super) id: ScheduleId,
     pub(super) cursor: i64,
-    pub(super) used: Vec<i64>,
+    pub(super) used: Vec<(i64, RunId)>,
     pub(super) planned: Vec<(i64, RunId)>,
+    /// Planned because somebody asked for it.
+    #[serde(default)]
+    pub(super) asked: Vec<(i64, RunId)>,
+    /// Due and not ended.
+    #[serde(default)]
+    pub(super) live: Vec<RunId>,
+    /// Waits until the last of those has ended.
+    #[serde(default)]
+    pub(super) buffered: Option<RunId>,
+}
+
+/// A schedule that was removed, with what must be remembered of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct RemovedDoc {
+    pub(super) data: DeploymentSchedule,
+    pub(super) work: ScheduleDoc,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -216,6 +236,20 @@ fn run_doc(run: &RunRow, claim: Option<ClaimDoc>) -> RunDoc {
 }
 
 impl Core {
+    fn schedule_doc(&self, work: &ScheduleWork) -> ScheduleDoc {
+        let runs =
+            |rows: &BTreeMap<i64, u32>| rows.iter().map(|(&at, &run)| (at, self.run(run).id)).collect();
+        ScheduleDoc {
+            id: work.id,
+            cursor: work.cursor,
+            used: work.used.iter().map(|(&at, &run)| (at, run)).collect(),
+            planned: runs(&work.planned),
+            asked: runs(&work.asked),
+            live: work.live.iter().map(|&row| self.run(row).id).collect(),
+            buffered: work.buffered.map(|row| self.run(row).id),
+        }
+    }
+
     fn take_export(&self) -> Taken {
         let mut claims = HashMap::new();
         for (row, work) in (0..).zip(&self.work) {
@@ -233,20 +267,17 @@ impl Core {
             let schedules = work
                 .map_or(&[][..], |work| &work.schedules)
                 .iter()
-                .map(|work| ScheduleDoc {
-                    id: work.id,
-                    cursor: work.cursor,
-                    used: work.used.iter().copied().collect(),
-                    planned: work
-                        .planned
-                        .iter()
-                        .map(|(&at, &run)| (at, self.run(run).id))
-                        .collect(),
-                });
+                .map(|work| self.schedule_doc(work));
+            let removed = work.map_or(&[][..], |work| &work.removed);
+            let removed = removed.iter().map(|removed| RemovedDoc {
+                data: removed.data.clone(),
+                work: self.schedule_doc(&removed.work),
+            });
             DeploymentDoc {
                 data: held.data.clone(),
                 record: work.is_none(),
                 schedules: schedules.collect(),
+                removed: removed.collect(),
             }
         });
         let keys = self.keys.values().copied().collect();

@@ -273,6 +273,7 @@ impl Core {
             }
             Work::Retry(_) => self.leave_retry(row),
             Work::Line(_) => self.leave_line(row),
+            Work::Buffered => self.leave_buffer(row),
             Work::None | Work::Claimed(_) => unreachable!("the caller found the run waiting"),
         }
     }

@@ -13,7 +13,7 @@ use super::Engine;
 use super::builder::EngineBuilder;
 use super::core::{Core, Held, MonoEvent, WallEvent, Work, key_scope};
 use super::error::Error;
-use super::export::{ClaimDoc, DeploymentDoc, Document, FORMAT, RunDoc, VERSION};
+use super::export::{ClaimDoc, DeploymentDoc, Document, FORMAT, RunDoc, ScheduleDoc, VERSION};
 use super::ids::{Ids, row_of};
 use super::{plan::ScheduleWork, submit};
 use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunRow, TaskRunRow, When, shared_tags};
@@ -220,9 +220,11 @@ impl Import<'_> {
             submit::check_retry(data.retry)?;
             submit::check_timeout(data.timeout)?;
             let mut schedules = BTreeSet::new();
+            let removed = doc.removed.iter().map(|removed| &removed.data);
             if !data
                 .schedules
                 .iter()
+                .chain(removed)
                 .all(|schedule| schedules.insert(schedule.id))
             {
                 return Err(damaged(path, "the id of a schedule stands twice"));
@@ -412,6 +414,7 @@ impl Import<'_> {
                 Place::Scheduled if retries.contains(&run.id) => {}
                 Place::Scheduled => self.core.enter_later(row),
                 Place::Ready => self.core.enter_line(row),
+                Place::Blocked => self.core.enter_buffer(row),
                 Place::Claimed => {
                     let claim = run.claim.expect("just checked");
                     claimed.insert(run.id);
@@ -502,31 +505,43 @@ impl Import<'_> {
         plans: &[(i64, DeploymentId, ScheduleId)],
         rows: &HashMap<RunId, u32>,
     ) -> Result<(), Error> {
+        let held_back = deployments.iter().flat_map(|doc| {
+            let removed = doc.removed.iter().map(|removed| &removed.work);
+            doc.schedules.iter().chain(removed)
+        });
+        let held_back: BTreeSet<RunId> = held_back.filter_map(|schedule| schedule.buffered).collect();
+        if held_back.len() != self.core.buffered_total {
+            return Err(damaged("deployments", "a run is held back behind no schedule"));
+        }
         for doc in deployments.iter().filter(|doc| !doc.record) {
             let path = format!("deployments[id={}].schedules", doc.data.id);
             let deployment = self.names.deployments[&doc.data.id];
-            for schedule in &doc.schedules {
-                let mut planned = BTreeMap::new();
-                for &(at, id) in &schedule.planned {
-                    let row = *rows
-                        .get(&id)
-                        .ok_or_else(|| damaged(&path, format!("there is no run {id}")))?;
-                    let run = self.core.run(row);
-                    let waits = matches!(self.core.work[row as usize], Work::Later) && run.due == at;
-                    if !waits || run.deployment != Some(deployment) || !run.body.auto_scheduled {
-                        return Err(damaged(
-                            &path,
-                            format!("run {id} is not planned for that instant"),
-                        ));
-                    }
-                    planned.insert(at, row);
+            for removed in &doc.removed {
+                if removed.data.id != removed.work.id {
+                    return Err(damaged(&path, "a removed schedule has the state of another"));
                 }
+                self.core.remember(deployment, removed.data.clone());
+            }
+            let removed = doc.removed.iter().map(|removed| &removed.work);
+            for schedule in doc.schedules.iter().chain(removed) {
+                let planned = self.planned(&path, deployment, &schedule.planned, rows)?;
+                let asked = self.planned(&path, deployment, &schedule.asked, rows)?;
+                let (live, buffered) = self.live(&path, schedule, rows)?;
                 let work = self
-                    .work_of(deployment, schedule.id)
+                    .core
+                    .remembered(deployment, schedule.id)
                     .ok_or_else(|| damaged(&path, format!("there is no schedule {}", schedule.id)))?;
                 work.cursor = schedule.cursor.clamp(-(1 << 60), 1 << 60);
                 work.used = schedule.used.iter().copied().collect();
-                work.planned = planned;
+                (work.planned, work.asked) = (planned, asked);
+                (work.live, work.buffered) = (live, buffered);
+                if work.live.is_empty()
+                    && let Some(next) = work.buffered
+                {
+                    // Whoever it waited for ended while the document was read.
+                    self.core.leave_buffer(next);
+                    self.core.let_in(next, (deployment, schedule.id));
+                }
             }
         }
         for &(at, deployment, schedule) in plans {
@@ -550,6 +565,58 @@ impl Import<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The runs that are planned for certain instants.
+    fn planned(
+        &self,
+        path: &str,
+        deployment: u32,
+        planned: &[(i64, RunId)],
+        rows: &HashMap<RunId, u32>,
+    ) -> Result<BTreeMap<i64, u32>, Error> {
+        let row_of = |&(at, id): &(i64, RunId)| {
+            let row = *rows
+                .get(&id)
+                .ok_or_else(|| damaged(path, format!("there is no run {id}")))?;
+            let run = self.core.run(row);
+            let waits = matches!(self.core.work[row as usize], Work::Later) && run.due == at;
+            if !waits || run.deployment != Some(deployment) || !run.body.auto_scheduled {
+                return Err(damaged(path, format!("run {id} is not planned for that instant")));
+            }
+            Ok((at, row))
+        };
+        planned.iter().map(row_of).collect()
+    }
+
+    /// The runs of a schedule that are due and have not ended, and the one that waits for their end.
+    fn live(
+        &self,
+        path: &str,
+        schedule: &ScheduleDoc,
+        rows: &HashMap<RunId, u32>,
+    ) -> Result<(BTreeSet<u32>, Option<u32>), Error> {
+        let row_of = |id: RunId| match rows.get(&id) {
+            Some(&row) if self.core.run(row).body.auto_scheduled => Ok(row),
+            _ => Err(damaged(path, format!("there is no run {id} of a schedule"))),
+        };
+        let mut live = BTreeSet::new();
+        for &id in &schedule.live {
+            let row = row_of(id)?;
+            match self.core.run(row).place {
+                // It may have ended while the document was read.
+                Place::Finished => {}
+                Place::Record => return Err(damaged(path, format!("run {id} is only a record"))),
+                _ => drop(live.insert(row)),
+            }
+        }
+        let buffered = schedule.buffered.map(row_of).transpose()?;
+        if let Some(row) = buffered
+            && !matches!(self.core.work[row as usize], Work::Buffered)
+        {
+            return Err(damaged(path, "the run that is held back is elsewhere"));
+        }
+        Ok((live, buffered))
     }
 
     fn work_of(&mut self, deployment: u32, schedule: ScheduleId) -> Option<&mut ScheduleWork> {

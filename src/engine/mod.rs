@@ -19,6 +19,7 @@ mod import;
 mod load;
 #[cfg(test)]
 mod model_tests;
+mod occurrence;
 mod plan;
 mod pools;
 mod query;
@@ -46,11 +47,11 @@ pub use self::export::Document;
 pub use self::finish::{Ended, Outcome};
 pub use self::import::Claims;
 pub use self::load::Loaded;
-pub use self::plan::CatchUp;
 pub use self::query::Page;
 pub use self::signal::StopReason;
 pub use self::status::{Breakdown, Concurrency, QueueStatus};
 pub use self::submit::{MAX_BATCH, Submitted};
+pub use crate::model::{CatchUp, Overlap};
 
 use self::claim::Terms;
 use self::core::{Core, Effects, Instant};

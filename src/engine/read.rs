@@ -94,7 +94,7 @@ impl Core {
         self.ready.check();
         self.catalog.runs.check();
         let mut waiting = [0_u32; crate::priority::Priority::LEVELS];
-        let (mut scheduled, mut held, mut finished) = (0, 0, 0);
+        let (mut scheduled, mut held, mut finished, mut buffered) = (0, 0, 0, 0);
         let mut queue_held = vec![0; self.queues.len()];
         let mut claimed = vec![0; self.deployments.len()];
         for (row, run) in self.catalog.runs.iter() {
@@ -102,6 +102,10 @@ impl Core {
                 (Work::Later | Work::Retry(_), Place::Scheduled) => scheduled += 1,
                 (Work::Line(spot), Place::Ready) => {
                     assert_eq!(self.ready.row(*spot), row, "a spot leads to another run");
+                    waiting[run.priority.lane()] += 1;
+                }
+                (Work::Buffered, Place::Blocked) => {
+                    buffered += 1;
                     waiting[run.priority.lane()] += 1;
                 }
                 (Work::Claimed(_), Place::Claimed) => {
@@ -122,6 +126,8 @@ impl Core {
             self.waiting_total,
             "T1 broken: waiting"
         );
+        assert_eq!(buffered, self.buffered_total, "buffered runs miscounted");
+        self.check_schedules();
         assert_eq!(scheduled, self.scheduled_total, "scheduled runs miscounted");
         assert_eq!(held, self.held, "L2 broken: engine slots");
         assert_eq!(finished, self.finished.len(), "finished runs miscounted");

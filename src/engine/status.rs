@@ -42,7 +42,8 @@ pub struct QueueStatus {
     /// The version of the engine that this describes.
     #[serde(skip)]
     pub version: u64,
-    /// Of the waiting runs, those that a deployment's limit does not let in or whose queue is paused.
+    /// Of the waiting runs, those that a deployment's limit does not let in, whose queue is paused, or that wait
+    /// behind an earlier run of their schedule.
     #[serde(skip)]
     pub blocked: usize,
     /// Runs that are not due yet, retries included.
@@ -107,7 +108,7 @@ pub struct Concurrency {
 }
 
 /// How many words a report takes.
-pub(crate) const WORDS: usize = 20;
+pub(crate) const WORDS: usize = 21;
 
 impl QueueStatus {
     pub(crate) fn words(&self) -> [u64; WORDS] {
@@ -138,6 +139,7 @@ impl QueueStatus {
             totals.cancelled,
             totals.retried,
             totals.missed,
+            totals.skipped,
         ]
     }
 
@@ -173,6 +175,7 @@ impl QueueStatus {
                 cancelled: words[17],
                 retried: words[18],
                 missed: words[19],
+                skipped: words[20],
             },
         }
     }
@@ -189,7 +192,7 @@ impl Core {
                 .limit
                 .map(|max| Concurrency { used: self.held, max }),
             version: self.version,
-            blocked: self.ready.blocked(),
+            blocked: self.ready.blocked() + self.buffered_total,
             scheduled: self.scheduled_total,
             finished: self.finished.len(),
             totals: self.totals,
@@ -212,6 +215,7 @@ mod tests {
             cancelled: 6,
             retried: 7,
             missed: 8,
+            skipped: 9,
         };
         let breakdown = Breakdown([1, 2, 3, 4, 5, 6, 7, 8, 9, u32::MAX]);
         for concurrency in [

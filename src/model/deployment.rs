@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Object, Text};
+use super::{CatchUp, Object, Overlap, Text};
 use crate::ids::{DeploymentId, FlowId, QueueId, ScheduleId};
 use crate::priority::Priority;
 use crate::schedule::Schedule;
@@ -108,6 +108,12 @@ pub struct DeploymentSchedule {
     /// Most runs of it that are planned ahead; none is the engine's own bound.
     #[serde(default)]
     pub max_scheduled_runs: Option<NonZeroU32>,
+    /// What happens to an occurrence while an earlier run has not ended.
+    #[serde(default, skip_serializing_if = "Overlap::is_default")]
+    pub overlap: Overlap,
+    /// Which missed occurrences still run; none is the engine's own policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<CatchUp>,
 }
 
 /// A schedule to put on a deployment.
@@ -124,6 +130,10 @@ pub struct NewSchedule {
     pub(crate) parameters: Object,
     #[serde(default)]
     pub(crate) max_scheduled_runs: Option<NonZeroU32>,
+    #[serde(default)]
+    pub(crate) overlap: Overlap,
+    #[serde(default)]
+    pub(crate) catch_up: Option<CatchUp>,
 }
 
 fn yes() -> bool {
@@ -139,6 +149,8 @@ impl NewSchedule {
             slug: None,
             parameters: Object::new(),
             max_scheduled_runs: None,
+            overlap: Overlap::default(),
+            catch_up: None,
         }
     }
 
@@ -164,6 +176,29 @@ impl NewSchedule {
     pub fn max_scheduled_runs(mut self, most: NonZeroU32) -> Self {
         self.max_scheduled_runs = Some(most);
         self
+    }
+
+    /// What happens to an occurrence that becomes due while an earlier run has not ended. Default: it waits in line.
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        self.overlap = overlap;
+        self
+    }
+
+    /// Which missed occurrences still run. Default: the engine's own policy.
+    pub fn catch_up(mut self, policy: CatchUp) -> Self {
+        self.catch_up = Some(policy);
+        self
+    }
+}
+
+impl NewSchedule {
+    /// Whether its planned runs are others than those of `old`.
+    pub(crate) fn plans_otherwise(&self, old: &DeploymentSchedule) -> bool {
+        self.schedule != old.schedule
+            || self.active != old.active
+            || self.slug != old.slug
+            || self.parameters != old.parameters
+            || self.max_scheduled_runs != old.max_scheduled_runs
     }
 }
 
@@ -296,6 +331,18 @@ pub struct DeploymentPatch {
 }
 
 impl DeploymentPatch {
+    /// Whether runs made after it look different from those made before.
+    pub(crate) fn changes_runs(&self) -> bool {
+        self.version.is_some()
+            || self.parameters.is_some()
+            || self.tags.is_some()
+            || self.labels.is_some()
+            || self.queue.is_some()
+            || self.priority.is_some()
+            || self.retry.is_some()
+            || self.timeout.is_some()
+    }
+
     /// A patch that changes nothing yet.
     pub fn new() -> Self {
         Self::default()

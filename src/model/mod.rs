@@ -6,6 +6,7 @@
 
 mod deployment;
 mod flow;
+mod policy;
 mod pool;
 mod rules;
 mod run;
@@ -14,6 +15,7 @@ mod text;
 
 pub use deployment::{Deployment, DeploymentPatch, DeploymentSchedule, NewDeployment, NewSchedule, Retry};
 pub use flow::Flow;
+pub use policy::{CatchUp, Overlap};
 pub use pool::{NewPool, NewQueue, PoolStatus, WorkPool, WorkQueue};
 pub use rules::{InvalidValue, MAX_NAME, MAX_PARAMETERS, MAX_TAGS};
 pub(crate) use rules::{

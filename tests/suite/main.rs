@@ -4,6 +4,7 @@
 mod attempts;
 mod bounds;
 mod keys;
+mod overlap;
 mod refusals;
 mod schedules;
 mod status;

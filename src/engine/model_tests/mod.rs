@@ -540,6 +540,7 @@ impl Both {
             cancelled: finished(StateType::Cancelled),
             retried: model.retried,
             missed: 0,
+            skipped: 0,
         };
         assert_eq!(status.totals, totals);
         let unchanged = QueueStatus {
