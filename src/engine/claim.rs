@@ -410,22 +410,25 @@ impl Core {
         }
     }
 
+    /// Whether `set_priority` would be carried out; the error is the one it would give.
+    pub(crate) fn check_priority(&self, row: u32) -> Result<(), Error> {
+        if !matches!(self.work[row as usize], Work::None) {
+            return Ok(());
+        }
+        let run = self.run(row);
+        Err(Error::Transition {
+            run: run.id,
+            from: run.state.unwrap_or(StateType::Scheduled),
+            to: StateType::Scheduled,
+            reason: "a run that has ended or is only a record has no place in line to change",
+        })
+    }
+
     /// Moves a run to another level, to the back of it.
     pub(crate) fn set_priority(&mut self, id: RunId, priority: Priority) -> Result<(), Error> {
         let row = self.find_run(id)?;
-        let run = self.run(row);
-        if !matches!(
-            run.place,
-            Place::Scheduled | Place::Ready | Place::Blocked | Place::Claimed
-        ) {
-            return Err(Error::Transition {
-                run: id,
-                from: run.state.unwrap_or(StateType::Scheduled),
-                to: StateType::Scheduled,
-                reason: "a run that has ended or is only a record has no place in line to change",
-            });
-        }
-        if run.priority == priority {
+        self.check_priority(row)?;
+        if self.run(row).priority == priority {
             return Ok(());
         }
         let (at, seq) = (self.wall, self.next_seq());

@@ -3,7 +3,7 @@
 //! Everything here happens under the engine's one lock, at one instant of engine time, and knows nothing of locks,
 //! clocks or wake-ups: what is to be woken is collected in [`Effects`] and happens after the lock is gone.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::active::{Active, First};
 use super::builder::Settings;
+use super::finished::Finished;
 use super::ids::{Ids, row_of};
 use super::ready::{Line, Needs, Ready, Spot, UNLIMITED};
 use super::signal::{Bell, StopReason, StopSignal};
@@ -185,8 +186,7 @@ pub(crate) struct Core {
     /// Of those, runs that are held back until an earlier run of their schedule has ended.
     pub(crate) buffered_total: usize,
     pub(crate) scheduled_total: usize,
-    /// Finished runs, oldest first: (end, row, id).
-    pub(crate) finished: VecDeque<(i64, u32, RunId)>,
+    pub(crate) finished: Finished,
     /// Idempotency keys: (scope, key) to run and fingerprint of its content.
     pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
     pub(crate) seq: u64,
@@ -226,7 +226,7 @@ impl Core {
             waiting_total: 0,
             buffered_total: 0,
             scheduled_total: 0,
-            finished: VecDeque::new(),
+            finished: Finished::default(),
             keys: HashMap::new(),
             seq: 0,
             token: 0,
@@ -513,7 +513,7 @@ impl Core {
         if let Some(work) = deployment.and_then(|deployment| self.deployments[deployment as usize].as_mut()) {
             self.active.remove(&mut work.active, row);
         }
-        self.finished.push_back((at, row, id));
+        self.finished.push((at, row, id));
         self.occurrence_ended(row);
         self.prune();
     }
@@ -522,24 +522,25 @@ impl Core {
     /// a long past.
     pub(crate) fn prune(&mut self) {
         for _ in 0..2 {
-            let Some(&(end, row, id)) = self.finished.front() else {
+            let Some((end, row, id)) = self.finished.first() else {
                 return;
             };
             let age = self.wall.saturating_sub(end);
             if self.finished.len() <= self.settings.finished_runs && age <= self.settings.finished_age {
                 return;
             }
-            self.finished.pop_front();
+            self.finished.pop_first();
             self.forget(row, id);
         }
     }
 
-    fn forget(&mut self, row: u32, id: RunId) {
+    /// Takes the record of a run out. It is in no place any more.
+    pub(crate) fn forget(&mut self, row: u32, id: RunId) {
         let run = self
             .catalog
             .runs
             .remove(row)
-            .expect("a finished run is kept until it is pruned");
+            .expect("a run is kept until its record is taken out");
         if row_of(id) != row {
             self.catalog.by_id.remove(&id.uuid());
         }

@@ -574,7 +574,7 @@ impl Core {
             self.run_mut(run).deployment = None;
         }
         // Finished records name the deployment by id only; its row may be used again.
-        let finished: Vec<u32> = self.finished.iter().map(|&(_, run, _)| run).collect();
+        let finished: Vec<u32> = self.finished.iter().map(|(_, run, _)| run).collect();
         for run in finished {
             if self
                 .catalog

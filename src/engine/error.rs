@@ -55,6 +55,28 @@ pub enum Error {
         /// How many may be given.
         most: usize,
     },
+    /// A bulk change matches more rows than it may change.
+    #[error(
+        "{matched} rows match and at most {most} may be changed at once; narrow the filter or raise the bound"
+    )]
+    BulkSize {
+        /// How many rows match.
+        matched: usize,
+        /// How many may be changed.
+        most: usize,
+    },
+    /// What is named is there, and cannot be treated so.
+    #[error("{kind} {name} cannot be {what}: {reason}")]
+    Refused {
+        /// `run`, `work queue`, ...
+        kind: &'static str,
+        /// Its name or id.
+        name: String,
+        /// `deleted`, ...
+        what: &'static str,
+        /// Why not, and the way out.
+        reason: &'static str,
+    },
     /// The idempotency key was used for other content.
     #[error(
         "the idempotency key {key:?} belongs to run {run}, which was submitted with other content; use a new key"

@@ -297,7 +297,7 @@ impl Core {
             deployments: deployments.collect(),
             flow_runs: Vec::new(),
             task_runs: Vec::new(),
-            finished: self.finished.iter().map(|&(_, _, id)| id).collect(),
+            finished: self.finished.iter().map(|(_, _, id)| id).collect(),
             plans: (self.wall_timers.iter())
                 .filter_map(|(at, &WallEvent::Plan { deployment, schedule })| {
                     Some((at, self.catalog.deployments.get(deployment)?.data.id, schedule))

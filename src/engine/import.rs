@@ -636,8 +636,8 @@ impl Import<'_> {
             .map(|(id, _)| *id)
             .collect();
         // Runs that ended while the document was read were put in by their ending.
-        for (_, _, id) in &self.core.finished {
-            left.remove(id);
+        for (_, _, id) in self.core.finished.iter() {
+            left.remove(&id);
         }
         let mut oldest = Vec::with_capacity(finished.len());
         for id in finished {
@@ -660,9 +660,7 @@ impl Import<'_> {
         if let Some(id) = left.first() {
             return Err(damaged("finished", format!("run {id} has ended and is missing")));
         }
-        for entry in oldest.into_iter().rev() {
-            self.core.finished.push_front(entry);
-        }
+        self.core.finished.put_before(oldest);
         Ok(())
     }
 }

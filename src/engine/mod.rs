@@ -8,12 +8,16 @@
 mod active;
 mod advance;
 mod builder;
+mod bulk;
+#[cfg(test)]
+mod bulk_tests;
 mod claim;
 mod core;
 mod deploy;
 mod error;
 mod export;
 mod finish;
+mod finished;
 mod ids;
 mod import;
 mod load;
@@ -27,6 +31,7 @@ mod read;
 mod ready;
 #[cfg(test)]
 mod ready_tests;
+mod remove;
 mod signal;
 mod status;
 mod submit;
@@ -40,6 +45,9 @@ use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, MutexGuard};
 
 pub use self::builder::EngineBuilder;
+pub use self::bulk::{
+    Bulk, Change, Changes, DeploymentChange, MAX_ATOMIC, PoolChange, QueueChange, RunChange, Skipped,
+};
 pub use self::claim::{Claim, Scope};
 pub use self::core::Totals;
 pub use self::error::{Empty, Error};

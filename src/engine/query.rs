@@ -36,8 +36,13 @@ pub struct Page<T> {
 impl Core {
     /// Everything as it is now, to be read without the lock.
     pub(crate) fn view(&self) -> CatalogView {
+        self.view_with(true)
+    }
+
+    /// The same; without `places`, blocked runs are not told from ready ones, which takes a look at each limited deployment.
+    pub(crate) fn view_with(&self, places: bool) -> CatalogView {
         let mut stopped = HashMap::new();
-        if self.ready.blocked() > 0 {
+        if places && self.ready.blocked() > 0 {
             for (row, work) in (0..).zip(&self.deployments) {
                 if let Some(head) = work.as_ref().and_then(|work| self.ready.first_stopped(work.gate)) {
                     let stop = Stop {
