@@ -7,6 +7,7 @@
 
 mod active;
 mod advance;
+mod asked;
 mod builder;
 mod bulk;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, MutexGuard};
 
+pub use self::asked::{Ahead, Upcoming};
 pub use self::builder::EngineBuilder;
 pub use self::bulk::{
     Bulk, Change, Changes, DeploymentChange, MAX_ATOMIC, PoolChange, QueueChange, RunChange, Skipped,

@@ -97,7 +97,7 @@ impl Core {
         if self.stopped { Err(Error::Stopped) } else { Ok(()) }
     }
 
-    fn fits_waiting(&self, asked: usize) -> Result<(), Error> {
+    pub(crate) fn fits_waiting(&self, asked: usize) -> Result<(), Error> {
         let (waiting, capacity) = (self.waiting_total, self.settings.waiting_runs);
         if asked == 0 || waiting + asked <= capacity {
             return Ok(());
@@ -110,7 +110,7 @@ impl Core {
         })
     }
 
-    fn fits_scheduled(&self, asked: usize) -> Result<(), Error> {
+    pub(crate) fn fits_scheduled(&self, asked: usize) -> Result<(), Error> {
         let (waiting, capacity) = (self.scheduled_total, self.settings.scheduled_runs);
         if asked == 0 || waiting + asked <= capacity {
             return Ok(());

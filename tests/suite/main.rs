@@ -1,6 +1,7 @@
 //! What the engine promises, seen from outside: one module per capability.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod asked;
 mod attempts;
 mod bounds;
 mod keys;
