@@ -4,6 +4,7 @@
 //! The catalog knows how things hang together (a run's flow, a queue's pool) and nothing of what happens to them:
 //! that is the engine's.
 
+mod past;
 mod rows;
 mod table;
 mod view;
@@ -11,6 +12,7 @@ mod view;
 use hashbrown::HashMap;
 use uuid::Uuid;
 
+pub(crate) use past::{Left, Past};
 pub(crate) use rows::{
     DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunRow, TaskRunRow, When, instant, shared_tags,
 };

@@ -100,6 +100,8 @@ pub(crate) struct RunRow {
     pub(crate) state_name: Text,
     pub(crate) state_at: i64,
     pub(crate) message: Option<Text>,
+    /// The states before this one.
+    pub(crate) past: super::Past,
     pub(crate) run_count: u32,
     pub(crate) attempt: u32,
     pub(crate) expected_start: When,

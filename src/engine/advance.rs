@@ -100,6 +100,7 @@ impl Core {
                 self.changed();
             }
             MonoEvent::Timeout { row } => self.timed_out(row, at),
+            MonoEvent::PauseOver { row } => self.pause_over(row, at),
         }
     }
 

@@ -18,6 +18,9 @@ pub(crate) struct Settings {
     pub(crate) finished_runs: usize,
     /// Microseconds, as are the other spans.
     pub(crate) finished_age: i64,
+    pub(crate) paused_runs: usize,
+    /// States kept of one run besides the one it has.
+    pub(crate) run_states: usize,
     pub(crate) flows: usize,
     pub(crate) deployments: usize,
     pub(crate) queues: usize,
@@ -41,6 +44,8 @@ impl Default for Settings {
             scheduled_runs: 1_000_000,
             finished_runs: 100_000,
             finished_age: 24 * 3600 * SECOND,
+            paused_runs: 100_000,
+            run_states: 20,
             flows: 100_000,
             deployments: 1_000_000,
             queues: 10_000,
@@ -80,6 +85,8 @@ pub(crate) fn micros(span: Duration) -> i64 {
 /// | [`scheduled_runs`](Self::scheduled_runs) | 1,000,000 | runs that are not due yet, when one is submitted or planned; retries always enter |
 /// | [`finished_runs`](Self::finished_runs) | 100,000 | records of runs that have ended, the oldest go first |
 /// | [`finished_age`](Self::finished_age) | 24 hours | their age |
+/// | [`paused_runs`](Self::paused_runs) | 100,000 | runs that are paused, when one more is to be |
+/// | [`run_states`](Self::run_states) | 20 | states that a run has left: the first three and the newest are kept |
 /// | [`flows`](Self::flows) | 100,000 | flows |
 /// | [`deployments`](Self::deployments) | 1,000,000 | deployments |
 /// | [`queues`](Self::queues) | 10,000 | work queues, in all pools |
@@ -137,6 +144,18 @@ impl EngineBuilder {
     /// How long the record of an ended run is kept. Default: 24 hours.
     pub fn finished_age(mut self, most: Duration) -> Self {
         self.settings.finished_age = micros(most);
+        self
+    }
+
+    /// Most runs that are paused at once; one more is refused its pause. Default: 100,000.
+    pub fn paused_runs(mut self, most: usize) -> Self {
+        self.settings.paused_runs = most;
+        self
+    }
+
+    /// How many of the states that a run has left are kept: the first three and the newest. 0 keeps none. Default: 20.
+    pub fn run_states(mut self, most: usize) -> Self {
+        self.settings.run_states = most;
         self
     }
 
@@ -250,6 +269,7 @@ impl EngineBuilder {
             ("waiting_runs", settings.waiting_runs),
             ("scheduled_runs", settings.scheduled_runs),
             ("finished_runs", settings.finished_runs),
+            ("paused_runs", settings.paused_runs),
             ("flows", settings.flows),
             ("deployments", settings.deployments),
             ("queues", settings.queues),
@@ -258,6 +278,10 @@ impl EngineBuilder {
         ];
         if let Some((setting, count)) = counts.into_iter().find(|(_, count)| *count > MAX_ROWS) {
             return refuse(setting, count.to_string(), "give at most 1,000,000,000");
+        }
+        if settings.run_states > 10_000 || (1..=3).contains(&settings.run_states) {
+            let value = settings.run_states.to_string();
+            return refuse("run_states", value, "give 0, or 4 to 10,000");
         }
         if settings.queues == 0 {
             return refuse(

@@ -101,7 +101,7 @@ pub enum RunChange {
     Cancel,
     /// As [`Engine::set_priority`]; those that wait keep their order among each other.
     Priority(Priority),
-    /// As [`Engine::set_state`].
+    /// As [`Engine::set_state`] with force, for states that end a run; CANCELLED is [`Engine::cancel`].
     State(StateType),
     /// As [`Engine::delete_run`].
     Delete,
@@ -196,7 +196,7 @@ impl sealed::Change for RunChange {
     fn apply(self, core: &mut Core, _row: u32, id: RunId) -> Result<(), Error> {
         match self {
             Self::Cancel => core.cancel(id, None).map(drop),
-            Self::State(state) => core.force(id, state).map(drop),
+            Self::State(state) => core.force(id, state),
             Self::Priority(priority) => core.set_priority(id, priority),
             Self::Delete => core.delete_run(id),
         }

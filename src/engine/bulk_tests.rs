@@ -203,7 +203,7 @@ fn one(engine: &Engine, change: RunChange, id: RunId) -> Result<(), Error> {
     match change {
         RunChange::Cancel => engine.cancel(id).map(drop),
         RunChange::Priority(priority) => engine.set_priority(id, priority).map(drop),
-        RunChange::State(state) => engine.set_state(id, state).map(drop),
+        RunChange::State(state) => engine.call(|core| core.force(id, state)),
         RunChange::Delete => engine.delete_run(id).map(drop),
     }
 }
@@ -546,8 +546,8 @@ fn r2_a_forced_end_takes_the_run_from_its_worker() {
         engine.delete_run(run).unwrap_err().to_string(),
         format!("run {run} cannot be deleted: a worker has it; cancel it, and delete it when it has ended")
     );
-    assert_eq!(engine.set_state(run, StateType::Failed), Ok(StateType::Failed));
-    assert_eq!(claim.stop_reason(), Some(StopReason::Cancelled));
+    engine.call(|core| core.force(run, StateType::Failed)).unwrap();
+    assert_eq!(claim.stop_reason(), Some(StopReason::Superseded));
     assert!(matches!(
         engine.complete(claim, Outcome::Completed(1.into())),
         Err(Error::StaleClaim { .. })
@@ -558,7 +558,7 @@ fn r2_a_forced_end_takes_the_run_from_its_worker() {
     );
     assert!(
         matches!(
-            engine.set_state(run, StateType::Completed),
+            engine.call(|core| core.force(run, StateType::Completed)),
             Err(Error::Transition { .. })
         ),
         "terminal is final"

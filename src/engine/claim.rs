@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::core::{Core, Held, MonoEvent, Work};
 use super::error::{Empty, Error};
+use super::graph::By;
+use super::pause::RESUMING;
 use super::pools::DEFAULT;
 use super::ready::Head;
 use super::signal::{StopReason, StopSignal};
@@ -269,7 +271,7 @@ impl Core {
     }
 
     /// Moves a run from the line into a worker's hands: slots, token, PENDING.
-    fn take(&mut self, row: u32, terms: Terms) -> Claim {
+    pub(crate) fn take(&mut self, row: u32, terms: Terms) -> Claim {
         // The slots first, so that leaving the line lets in only who still fits.
         self.take_slots(row);
         self.leave_line(row);
@@ -277,12 +279,14 @@ impl Core {
         self.totals.claimed += 1;
         let (token, at) = (self.token, self.wall);
         let signal = Arc::new(StopSignal::default());
+        let resumed = self.run(row).state_name == RESUMING;
         let held = Held {
             token,
             timer: None,
             signal: Some(signal.clone()),
             supervised: terms.supervised,
             timed_out: false,
+            resumed,
         };
         self.work[row as usize] = Work::Claimed(held);
         let run = self.enter(
@@ -343,30 +347,22 @@ impl Core {
     /// Starts the attempt: RUNNING, and its timeout begins to count.
     pub(crate) fn begin(&mut self, run: RunId, token: u64) -> Result<(), Error> {
         let row = self.claimed_row(run, token)?;
-        match self.run(row).state {
-            Some(StateType::Pending) => {
-                self.begin_row(row);
-                Ok(())
-            }
-            state => Err(Error::Transition {
-                run,
-                from: state.unwrap_or(StateType::Pending),
-                to: StateType::Running,
-                reason: "an attempt starts once, and not after it was called off",
-            }),
-        }
+        self.permit(row, StateType::Running, By::Worker)?;
+        self.begin_row(row);
+        Ok(())
     }
 
-    fn begin_row(&mut self, row: u32) {
+    pub(crate) fn begin_row(&mut self, row: u32) {
         let at = self.wall;
         let retrying = self.run(row).attempt > 1;
+        let resumed = matches!(&self.work[row as usize], Work::Claimed(held) if held.resumed);
         let name = if retrying {
             Text::of("Retrying")
         } else {
             StateType::Running.default_name()
         };
         let run = self.enter(row, StateType::Running, name, None, at);
-        run.run_count += 1;
+        run.run_count += u32::from(!resumed);
         if run.start == When::NEVER {
             run.start = When::at(at);
         }
@@ -385,28 +381,29 @@ impl Core {
     /// Takes back a claim whose attempt has not started; the run returns to its old place in line.
     pub(crate) fn give_back(&mut self, run: RunId, token: u64) -> Result<(), Error> {
         let row = self.claimed_row(run, token)?;
-        match self.run(row).state {
-            Some(StateType::Pending) => {
-                self.drop_claim(row);
-                let at = self.wall;
-                let run = self.enter(
-                    row,
-                    StateType::Scheduled,
-                    StateType::Scheduled.default_name(),
-                    None,
-                    at,
-                );
-                run.attempt -= 1;
-                run.next_start = When::at(run.due);
-                self.enter_line(row);
-                Ok(())
-            }
-            state => Err(Error::Transition {
-                run,
-                from: state.unwrap_or(StateType::Pending),
-                to: StateType::Scheduled,
-                reason: "only an attempt that has neither started nor been called off can be given back; complete it",
-            }),
+        self.permit(row, StateType::Scheduled, By::Worker)?;
+        let resumed = matches!(&self.work[row as usize], Work::Claimed(held) if held.resumed);
+        self.drop_claim(row);
+        self.run_mut(row).attempt -= 1;
+        self.return_to_place(row, resumed);
+        Ok(())
+    }
+
+    /// Puts a run whose claim was dropped before its start back where it was taken from.
+    pub(crate) fn return_to_place(&mut self, row: u32, resumed: bool) {
+        let name = if resumed {
+            RESUMING
+        } else {
+            StateType::Scheduled.default_name()
+        };
+        let (at, now) = (self.wall, self.wall);
+        let run = self.enter(row, StateType::Scheduled, name, None, at);
+        run.next_start = When::at(run.due);
+        if run.due > now {
+            // It was chosen before its time.
+            self.enter_later(row);
+        } else {
+            self.enter_line(row);
         }
     }
 
@@ -454,7 +451,7 @@ impl Core {
                 (run.priority, run.due, run.seq) = (priority, at, seq);
             }
             // Its place is made when it becomes due.
-            Work::Retry(_) => self.run_mut(row).priority = priority,
+            Work::Retry(_) | Work::Paused(_) => self.run_mut(row).priority = priority,
             Work::None => unreachable!("a run in one of these places has its work"),
         }
         self.run_mut(row).updated = at;

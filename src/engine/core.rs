@@ -16,7 +16,7 @@ use super::ids::{Ids, row_of};
 use super::ready::{Line, Needs, Ready, Spot, UNLIMITED};
 use super::signal::{Bell, StopReason, StopSignal};
 use super::timers::{TimerKey, Timers};
-use crate::catalog::{Catalog, RunBody, RunRow, When};
+use crate::catalog::{Catalog, Left, RunBody, RunRow, When};
 use crate::clock::Now;
 use crate::ids::{DeploymentId, RunId, ScheduleId};
 use crate::model::{Place, StateType, Text};
@@ -38,6 +38,8 @@ pub(crate) enum Work {
     Buffered,
     /// Handed out.
     Claimed(Held),
+    /// Stopped in the middle; the timer ends it.
+    Paused(Option<TimerKey>),
 }
 
 /// A claim, from the engine's side.
@@ -50,6 +52,8 @@ pub(crate) struct Held {
     /// The worker has promised to report the end of the attempt, whatever happens; so a timeout asks and waits.
     pub(crate) supervised: bool,
     pub(crate) timed_out: bool,
+    /// The run goes on after a pause, which is no new start.
+    pub(crate) resumed: bool,
 }
 
 /// Something that becomes due by the wall clock, besides runs.
@@ -64,6 +68,7 @@ pub(crate) enum WallEvent {
 pub(crate) enum MonoEvent {
     Retry { row: u32 },
     Timeout { row: u32 },
+    PauseOver { row: u32 },
 }
 
 /// One instant on both clocks, in microseconds.
@@ -186,6 +191,7 @@ pub(crate) struct Core {
     /// Of those, runs that are held back until an earlier run of their schedule has ended.
     pub(crate) buffered_total: usize,
     pub(crate) scheduled_total: usize,
+    pub(crate) paused_total: usize,
     pub(crate) finished: Finished,
     /// Idempotency keys: (scope, key) to run and fingerprint of its content.
     pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
@@ -226,6 +232,7 @@ impl Core {
             waiting_total: 0,
             buffered_total: 0,
             scheduled_total: 0,
+            paused_total: 0,
             finished: Finished::default(),
             keys: HashMap::new(),
             seq: 0,
@@ -321,7 +328,16 @@ impl Core {
         at: i64,
     ) -> &mut RunRow {
         self.changed();
+        let most = self.settings.run_states;
         let run = self.run_mut(row);
+        if let Some(before) = run.state {
+            debug_assert!(
+                super::graph::is_arrow(before, state),
+                "R3 broken: {before} -> {state}"
+            );
+            let left = Left::new(before, run.state_name.clone(), run.message.take(), run.state_at);
+            run.past.push(left, most);
+        }
         if run.state == Some(StateType::Running) && state != StateType::Running {
             run.total_run = run
                 .total_run

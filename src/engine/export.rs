@@ -16,7 +16,7 @@ use super::builder::Settings;
 use super::core::{Core, MonoEvent, Totals, WallEvent, Work};
 use super::error::Error;
 use super::plan::ScheduleWork;
-use crate::catalog::{CatalogView, RunRow};
+use crate::catalog::{CatalogView, Left, RunRow};
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
 use crate::model::{
     CreatedBy, Deployment, DeploymentSchedule, Flow, Object, Place, Retry, StateType, TaskRun, Text,
@@ -49,8 +49,8 @@ pub struct Document {
     pub(super) finished: Vec<RunId>,
     /// Plan timers in their order.
     pub(super) plans: Vec<(i64, DeploymentId, ScheduleId)>,
-    /// Retries (true) and timeouts with the microseconds that remain, in their order.
-    pub(super) waits: Vec<(i64, bool, RunId)>,
+    /// What runs wait for by the monotonic clock, with the microseconds that remain, in their order.
+    pub(super) waits: Vec<(i64, Wait, RunId)>,
     /// Idempotency keys: fingerprint of the content, by run.
     pub(super) keys: BTreeMap<RunId, u64>,
 }
@@ -97,11 +97,52 @@ pub(super) struct RemovedDoc {
     pub(super) work: ScheduleDoc,
 }
 
+/// What a run waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Wait {
+    Retry,
+    Timeout,
+    Pause,
+}
+
+impl Wait {
+    fn of(event: MonoEvent) -> (Self, u32) {
+        match event {
+            MonoEvent::Retry { row } => (Self::Retry, row),
+            MonoEvent::Timeout { row } => (Self::Timeout, row),
+            MonoEvent::PauseOver { row } => (Self::Pause, row),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct ClaimDoc {
+    /// The run goes on after a pause.
+    #[serde(default)]
+    pub(super) resumed: bool,
     pub(super) token: u64,
     pub(super) supervised: bool,
     pub(super) timed_out: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct LeftDoc {
+    pub(super) at: i64,
+    pub(super) state: StateType,
+    pub(super) name: Text,
+    pub(super) message: Option<Text>,
+}
+
+impl LeftDoc {
+    fn of(left: &Left) -> Self {
+        Self {
+            at: left.at,
+            state: left.kind,
+            name: left.name(),
+            message: left.message(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,6 +163,11 @@ pub(super) struct RunDoc {
     pub(super) state_name: Text,
     pub(super) state_at: i64,
     pub(super) message: Option<Text>,
+    /// States before this one, oldest first, and how many were let go after the third.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) past: Vec<LeftDoc>,
+    #[serde(default)]
+    pub(super) past_dropped: u32,
     pub(super) run_count: u32,
     pub(super) attempt: u32,
     pub(super) expected_start: Option<i64>,
@@ -212,6 +258,8 @@ fn run_doc(run: &RunRow, claim: Option<ClaimDoc>) -> RunDoc {
         state_name: run.state_name.clone(),
         state_at: run.state_at,
         message: run.message.clone(),
+        past: run.past.iter().map(LeftDoc::of).collect(),
+        past_dropped: run.past.dropped(),
         run_count: run.run_count,
         attempt: run.attempt,
         expected_start: run.expected_start.micros(),
@@ -255,6 +303,7 @@ impl Core {
         for (row, work) in (0..).zip(&self.work) {
             if let Work::Claimed(held) = work {
                 let claim = ClaimDoc {
+                    resumed: held.resumed,
                     token: held.token,
                     supervised: held.supervised,
                     timed_out: held.timed_out,
@@ -304,9 +353,9 @@ impl Core {
                 })
                 .collect(),
             waits: (self.mono_timers.iter())
-                .map(|(at, event)| match *event {
-                    MonoEvent::Retry { row } => (at - self.mono, true, self.run(row).id),
-                    MonoEvent::Timeout { row } => (at - self.mono, false, self.run(row).id),
+                .map(|(at, event)| {
+                    let (wait, row) = Wait::of(*event);
+                    (at - self.mono, wait, self.run(row).id)
                 })
                 .collect(),
             keys,

@@ -81,6 +81,13 @@ fn busy(seed: u64) -> (Engine, ManualClock, Vec<Claim>) {
             }
             6 | 7 if !claims.is_empty() => {
                 let claim = claims.swap_remove(draw(claims.len() as u64) as usize);
+                if draw(4) == 0
+                    && engine
+                        .pause(&claim, Some(Duration::from_secs(40 + draw(200))))
+                        .is_ok()
+                {
+                    continue;
+                }
                 let outcome = match draw(3) {
                     0 => Outcome::failed("no"),
                     1 => Outcome::Completed(json!({ "n": draw(9) })),
@@ -88,6 +95,7 @@ fn busy(seed: u64) -> (Engine, ManualClock, Vec<Claim>) {
                 };
                 let _ = engine.complete(&claim, outcome);
             }
+            6 | 7 if !runs.is_empty() => drop(engine.resume(runs[draw(runs.len() as u64) as usize])),
             8 if !runs.is_empty() => drop(engine.cancel(runs[draw(runs.len() as u64) as usize])),
             _ => clock.advance(Duration::from_secs(draw(40))),
         }

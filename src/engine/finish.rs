@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::core::{Core, Held, Instant, Work};
 use super::error::Error;
+use super::graph::{By, Instead, Reason, Verdict};
 use super::signal::StopReason;
 use crate::ids::RunId;
 use crate::model::{StateType, Text};
@@ -53,14 +54,13 @@ pub(crate) struct Ending {
     name: Text,
     message: Option<Text>,
     result: Option<Arc<Value>>,
-    retry: bool,
 }
 
 /// Longest message kept with a run, in bytes.
 const MAX_MESSAGE: usize = 10_000;
 
 /// What an error says may be as long as what it chokes on; the beginning tells.
-fn shortened(message: Text) -> Text {
+pub(crate) fn shortened(message: Text) -> Text {
     if message.len() <= MAX_MESSAGE {
         return message;
     }
@@ -82,7 +82,6 @@ impl Ending {
             name: state.default_name(),
             message,
             result,
-            retry: state == StateType::Failed,
         }
     }
 
@@ -142,7 +141,6 @@ impl Ending {
             name: Text::of("TimedOut"),
             message: Some(Text::of("the attempt was over its timeout")),
             result: None,
-            retry: true,
         }
     }
 }
@@ -175,27 +173,11 @@ impl Core {
     }
 
     pub(crate) fn end_attempt(&mut self, row: u32, ending: Ending, at: Instant) -> Ended {
-        let cancelling = self.run(row).state == Some(StateType::Cancelling);
+        let verdict = self.verdict(row, ending.state, &ending.name, By::Worker, false);
         self.drop_claim(row);
-        if cancelling {
-            // Cancelling is one-way: whatever the handler managed to do, the run was called off. What it returned is kept.
-            if let Some(result) = ending.result {
-                self.run_mut(row).result = Some(result);
-            }
-            self.finish(
-                row,
-                StateType::Cancelled,
-                StateType::Cancelled.default_name(),
-                ending.message,
-                at.wall,
-            );
-            return Ended::Finished(StateType::Cancelled);
-        }
-        let run = self.run(row);
-        let retry = run.body.retry;
-        // Attempts, not starts: a worker that fails without ever having begun uses up its retries too.
-        if ending.retry && run.attempt <= retry.retries && !self.stopped {
-            self.retry_later(row, retry.delay, at);
+        if verdict == Verdict::Reject(Instead::Retry, Reason::RetriesLeft) {
+            let delay = self.run(row).body.retry.delay;
+            self.retry_later(row, delay, at);
             // Why it is tried again is worth knowing while it waits.
             self.run_mut(row).message = ending.message;
             return Ended::Retrying;
@@ -204,8 +186,15 @@ impl Core {
         if let Some(result) = ending.result {
             self.run_mut(row).result = Some(result);
         }
-        self.finish(row, ending.state, ending.name, ending.message, at.wall);
-        Ended::Finished(ending.state)
+        // Cancelling is one-way: whatever the handler managed to do, the run was called off. What it returned is kept.
+        let (state, name) = match verdict {
+            Verdict::Reject(Instead::Cancelled, _) => {
+                (StateType::Cancelled, StateType::Cancelled.default_name())
+            }
+            _ => (ending.state, ending.name),
+        };
+        self.finish(row, state, name, ending.message, at.wall);
+        Ended::Finished(state)
     }
 
     /// Takes a claim's slots, timer and token away.
@@ -222,45 +211,44 @@ impl Core {
     /// Calls a run off. A waiting one ends at once; a claimed one is asked to stop and ends when its handler has.
     pub(crate) fn cancel(&mut self, id: RunId, message: Option<Text>) -> Result<StateType, Error> {
         let row = self.find_run(id)?;
-        let at = self.wall;
-        match &mut self.work[row as usize] {
-            Work::Claimed(held) => {
-                let Held { signal, .. } = held;
-                if let Some(signal) = signal {
-                    self.effects.stops.push((signal.clone(), StopReason::Cancelled));
-                }
-                if self.run(row).state != Some(StateType::Cancelling) {
-                    self.enter(
-                        row,
-                        StateType::Cancelling,
-                        StateType::Cancelling.default_name(),
-                        message,
-                        at,
-                    );
-                }
-                Ok(StateType::Cancelling)
-            }
-            Work::None => Err(Error::Transition {
-                run: id,
-                from: self.run(row).state.unwrap_or(StateType::Scheduled),
-                to: StateType::Cancelled,
-                reason: if self.run(row).place == crate::model::Place::Record {
-                    "it is a loaded record and takes no part in the engine's work"
-                } else {
-                    "it has ended, and a state that ends a run is final"
-                },
-            }),
-            _ => {
-                self.leave(row);
-                self.finish(
-                    row,
-                    StateType::Cancelled,
-                    StateType::Cancelled.default_name(),
-                    message,
-                    at,
-                );
+        let name = StateType::Cancelling.default_name();
+        match self.verdict(row, StateType::Cancelling, &name, By::Host, false) {
+            Verdict::Reject(Instead::Cancelled, _) => {
+                self.call_off(row, message);
                 Ok(StateType::Cancelled)
             }
+            Verdict::Accept | Verdict::Reject(..) => {
+                self.ask_to_stop(row, message);
+                Ok(StateType::Cancelling)
+            }
+            Verdict::Wait(_) => unreachable!("only a start waits for its time"),
+            Verdict::Abort(reason) => Err(self.refused(row, StateType::Cancelled, reason)),
+        }
+    }
+
+    /// Ends a run that nobody executes.
+    pub(crate) fn call_off(&mut self, row: u32, message: Option<Text>) {
+        self.leave(row);
+        let name = StateType::Cancelled.default_name();
+        self.finish(row, StateType::Cancelled, name, message, self.wall);
+    }
+
+    /// CANCELLING: the handler of a claimed run is told to stop. Again tells it again.
+    pub(crate) fn ask_to_stop(&mut self, row: u32, message: Option<Text>) {
+        self.tell(row, StopReason::Cancelled);
+        if self.run(row).state != Some(StateType::Cancelling) {
+            let name = StateType::Cancelling.default_name();
+            self.enter(row, StateType::Cancelling, name, message, self.wall);
+        }
+    }
+
+    /// Tells the worker of a claimed run to stop, if it can be told.
+    pub(crate) fn tell(&mut self, row: u32, reason: StopReason) {
+        if let Work::Claimed(Held {
+            signal: Some(signal), ..
+        }) = &self.work[row as usize]
+        {
+            self.effects.stops.push((signal.clone(), reason));
         }
     }
 
@@ -274,6 +262,7 @@ impl Core {
             Work::Retry(_) => self.leave_retry(row),
             Work::Line(_) => self.leave_line(row),
             Work::Buffered => self.leave_buffer(row),
+            Work::Paused(_) => self.leave_pause(row),
             Work::None | Work::Claimed(_) => unreachable!("the caller found the run waiting"),
         }
     }

@@ -13,10 +13,10 @@ use super::Engine;
 use super::builder::EngineBuilder;
 use super::core::{Core, Held, MonoEvent, WallEvent, Work, key_scope};
 use super::error::Error;
-use super::export::{ClaimDoc, DeploymentDoc, Document, FORMAT, RunDoc, ScheduleDoc, VERSION};
+use super::export::{ClaimDoc, DeploymentDoc, Document, FORMAT, RunDoc, ScheduleDoc, VERSION, Wait};
 use super::ids::{Ids, row_of};
 use super::{plan::ScheduleWork, submit};
-use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunRow, TaskRunRow, When, shared_tags};
+use crate::catalog::{DeploymentRow, FlowRow, Left, Past, RunBody, RunRow, TaskRunRow, When, shared_tags};
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
 use crate::model::{Place, StateType};
 
@@ -271,6 +271,7 @@ impl Import<'_> {
             let own = run.place != Place::Record;
             if [run.created, run.updated, run.due, run.state_at, run.total_run]
                 .into_iter()
+                .chain(run.past.iter().map(|left| left.at))
                 .any(&far)
                 || [run.expected_start, run.next_start, run.start, run.end]
                     .into_iter()
@@ -334,6 +335,13 @@ impl Import<'_> {
                 state_name: run.state_name.clone(),
                 state_at: run.state_at,
                 message: run.message.clone(),
+                past: Past::restore(
+                    run.past
+                        .iter()
+                        .map(|left| Left::new(left.state, left.name.clone(), left.message.clone(), left.at)),
+                    run.past_dropped,
+                    document.settings.run_states,
+                ),
                 run_count: run.run_count,
                 attempt: run.attempt,
                 expected_start: When::of(run.expected_start),
@@ -364,7 +372,7 @@ impl Import<'_> {
         &mut self,
         runs: &[RunDoc],
         rows: &HashMap<RunId, u32>,
-        waits: &[(i64, bool, RunId)],
+        waits: &[(i64, Wait, RunId)],
         claims: Claims,
     ) -> Result<(), Error> {
         // Lists of unfinished runs are in order of acceptance, lines in claim order, whatever rows are reused.
@@ -392,7 +400,11 @@ impl Import<'_> {
                 self.core.active.push(&mut work.active, row);
             }
         }
-        let retries: BTreeSet<RunId> = waits.iter().filter(|wait| wait.1).map(|wait| wait.2).collect();
+        let retries: BTreeSet<RunId> = waits
+            .iter()
+            .filter(|wait| wait.1 == Wait::Retry)
+            .map(|wait| wait.2)
+            .collect();
         order.sort_by_key(|run| (run.due, run.seq));
         let (mut claimed, mut tokens) = (BTreeSet::new(), BTreeSet::new());
         for run in order {
@@ -402,10 +414,10 @@ impl Import<'_> {
                 run.state,
                 Some(StateType::Pending | StateType::Running | StateType::Cancelling)
             );
-            let fits = if run.place == Place::Claimed {
-                active
-            } else {
-                run.state == Some(StateType::Scheduled)
+            let fits = match run.place {
+                Place::Claimed => active,
+                Place::Paused => run.state == Some(StateType::Paused),
+                _ => run.state == Some(StateType::Scheduled),
             };
             if !fits || (run.place == Place::Claimed) != run.claim.is_some() {
                 return Err(damaged(path(), "its place and its state do not fit together"));
@@ -415,6 +427,10 @@ impl Import<'_> {
                 Place::Scheduled => self.core.enter_later(row),
                 Place::Ready => self.core.enter_line(row),
                 Place::Blocked => self.core.enter_buffer(row),
+                Place::Paused => {
+                    self.core.paused_total += 1;
+                    self.core.set_work(row, Work::Paused(None));
+                }
                 Place::Claimed => {
                     let claim = run.claim.expect("just checked");
                     claimed.insert(run.id);
@@ -426,7 +442,7 @@ impl Import<'_> {
                 _ => return Err(damaged(path(), "no run can be in that place")),
             }
         }
-        for &(remains, retry, id) in waits {
+        for &(remains, wait, id) in waits {
             let path = || format!("waits[run={id}]");
             let row = *rows
                 .get(&id)
@@ -435,8 +451,8 @@ impl Import<'_> {
                 return Err(damaged(path(), "the time that remains is out of range"));
             }
             let at = self.core.mono.saturating_add(remains);
-            match (retry, &mut self.core.work[row as usize]) {
-                (true, work @ Work::None)
+            match (wait, &mut self.core.work[row as usize]) {
+                (Wait::Retry, work @ Work::None)
                     if self
                         .core
                         .catalog
@@ -450,11 +466,14 @@ impl Import<'_> {
                     self.core.queues[queue as usize].retrying.insert(entry);
                     self.core.scheduled_total += 1;
                 }
-                (false, Work::Claimed(held)) if held.timer.is_none() => {
+                (Wait::Timeout, Work::Claimed(held)) if held.timer.is_none() => {
                     held.timer = Some(self.core.mono_timers.insert(at, MonoEvent::Timeout { row }));
                 }
+                (Wait::Pause, Work::Paused(timer @ None)) => {
+                    *timer = Some(self.core.mono_timers.insert(at, MonoEvent::PauseOver { row }));
+                }
                 // Its claim was put back, or ended with that.
-                (false, _) if claims == Claims::PutBack && claimed.contains(&id) => {}
+                (Wait::Timeout, _) if claims == Claims::PutBack && claimed.contains(&id) => {}
                 _ => return Err(damaged(path(), "the run does not wait for that")),
             }
         }
@@ -467,6 +486,7 @@ impl Import<'_> {
             core.take_slots(row);
             let held = Held {
                 token: claim.token,
+                resumed: claim.resumed,
                 timer: None,
                 signal: None,
                 supervised: claim.supervised,
@@ -487,16 +507,7 @@ impl Import<'_> {
             );
             return;
         }
-        core.enter(
-            row,
-            StateType::Scheduled,
-            StateType::Scheduled.default_name(),
-            None,
-            at,
-        );
-        let run = core.run_mut(row);
-        run.next_start = When::at(run.due);
-        core.enter_line(row);
+        core.return_to_place(row, claim.resumed);
     }
 
     fn schedules(

@@ -468,6 +468,7 @@ impl Core {
             state_name: record.state_name.unwrap_or_default(),
             state_at: micros(state_at),
             message: record.state.and_then(|state| state.message),
+            past: crate::catalog::Past::default(),
             run_count: record.run_count,
             attempt: 0,
             expected_start: record.expected_start_time.into(),

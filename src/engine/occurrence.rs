@@ -45,9 +45,12 @@ impl Core {
             return;
         };
         if let Some(work) = self.schedule_work(origin.0, origin.1)
-            && work.planned.remove(&due).is_none()
+            && !work.unlist(due, row)
         {
-            work.asked.remove(&due);
+            // Somebody moved it here: it is no occurrence of this instant.
+            self.enter_line(row);
+            self.changed();
+            return;
         }
         if self.wall.saturating_sub(due) > self.settings.late_after {
             now_due.missed.entry(origin).or_default().push((due, row));
@@ -147,6 +150,15 @@ impl Core {
                 self.let_in(row, origin);
             }
             _ => self.let_in(row, origin),
+        }
+    }
+
+    /// A run was chosen before it came into line; from then on it counts among those of its schedule that have not ended.
+    pub(crate) fn occurrence_chosen(&mut self, row: u32) {
+        if let Some((deployment, schedule)) = Self::origin(self.run(row))
+            && let Some(work) = self.remembered(deployment, schedule)
+        {
+            work.live.insert(row);
         }
     }
 

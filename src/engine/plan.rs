@@ -39,6 +39,17 @@ pub(crate) struct ScheduleWork {
 }
 
 impl ScheduleWork {
+    /// A run is planned for that instant no more. False when it was not: it had been moved there, or given back.
+    pub(crate) fn unlist(&mut self, at: i64, row: u32) -> bool {
+        for list in [&mut self.planned, &mut self.asked] {
+            if list.get(&at) == Some(&row) {
+                list.remove(&at);
+                return true;
+            }
+        }
+        false
+    }
+
     pub(crate) fn new(id: ScheduleId, template: Arc<RunBody>, now: i64) -> Self {
         Self {
             id,
@@ -285,9 +296,8 @@ impl Core {
         let due = self.run(row).due;
         if let Some((deployment, schedule)) = Self::origin(self.run(row))
             && let Some(work) = self.schedule_work(deployment, schedule)
-            && work.planned.remove(&due).is_none()
         {
-            work.asked.remove(&due);
+            work.unlist(due, row);
         }
     }
 

@@ -94,7 +94,8 @@ impl Core {
         self.ready.check();
         self.catalog.runs.check();
         let mut waiting = [0_u32; crate::priority::Priority::LEVELS];
-        let (mut scheduled, mut held, mut finished, mut buffered) = (0, 0, 0, 0);
+        let (mut scheduled, mut held, mut finished) = (0, 0, 0);
+        let (mut buffered, mut paused) = (0, 0);
         let mut queue_held = vec![0; self.queues.len()];
         let mut claimed = vec![0; self.deployments.len()];
         for (row, run) in self.catalog.runs.iter() {
@@ -115,6 +116,7 @@ impl Core {
                         claimed[deployment as usize] += 1;
                     }
                 }
+                (Work::Paused(_), Place::Paused) => paused += 1,
                 (Work::None, Place::Finished) => finished += 1,
                 (Work::None, Place::Record) => {}
                 (work, place) => panic!("R1 broken: run {} is {place:?} and {work:?}", run.id),
@@ -129,6 +131,7 @@ impl Core {
         assert_eq!(buffered, self.buffered_total, "buffered runs miscounted");
         self.check_schedules();
         assert_eq!(scheduled, self.scheduled_total, "scheduled runs miscounted");
+        assert_eq!(paused, self.paused_total, "paused runs miscounted");
         assert_eq!(held, self.held, "L2 broken: engine slots");
         assert_eq!(finished, self.finished.len(), "finished runs miscounted");
         let employed = self.deployments.iter().flatten().count();

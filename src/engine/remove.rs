@@ -3,23 +3,11 @@
 use super::Engine;
 use super::core::{Core, Work};
 use super::error::Error;
-use super::signal::StopReason;
+use super::graph::{By, Verdict};
 use crate::ids::RunId;
-use crate::model::{Place, StateType, Text};
+use crate::model::{NewState, Place, StateType, Text};
 
 impl Engine {
-    /// Forces a run into a state that ends it, whatever it was doing. CANCELLED is [`cancel`](Self::cancel). Under the other three
-    /// a waiting run leaves its line; a claimed one is taken from its worker: the slots are free at once, the worker is
-    /// asked to stop, and its late report is refused.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`]; [`Error::Transition`] when the run has ended, or when the state is not one that ends a run: into
-    /// PENDING and RUNNING a run comes by a claim, which takes its slots.
-    pub fn set_state(&self, id: RunId, state: StateType) -> Result<StateType, Error> {
-        self.call(|core| core.force(id, state))
-    }
-
     /// Removes a run and its record. One that waits is CANCELLED first; its occurrence, if a schedule made it, stays used. Its
     /// task runs go with it. Linear in the task runs that the engine keeps.
     ///
@@ -34,17 +22,12 @@ impl Engine {
 impl Core {
     /// Whether `force` would be carried out; the error is the one it would give.
     pub(crate) fn check_force(&self, row: u32, to: StateType) -> Result<(), Error> {
-        let run = self.run(row);
-        let reason = match (&self.work[row as usize], to) {
-            (Work::None, _) if run.place == Place::Record => {
-                "it is a loaded record and takes no part in the engine's work"
-            }
-            (Work::None, _) => "it has ended, and a state that ends a run is final",
-            (_, to) if to.is_terminal() => return Ok(()),
-            _ => {
-                "only a state that ends a run can be forced; a run comes into PENDING and RUNNING by a claim"
-            }
+        let reason = match self.verdict(row, to, &to.default_name(), By::Host, true) {
+            Verdict::Abort(reason) => reason.as_str(),
+            Verdict::Accept if to.is_terminal() => return Ok(()),
+            _ => "only a state that ends a run can be forced in bulk; propose others run by run",
         };
+        let run = self.run(row);
         Err(Error::Transition {
             run: run.id,
             from: run.state.unwrap_or(StateType::Scheduled),
@@ -53,23 +36,15 @@ impl Core {
         })
     }
 
-    pub(crate) fn force(&mut self, id: RunId, state: StateType) -> Result<StateType, Error> {
+    /// Forces a run into a state that ends it; CANCELLED is a cancellation.
+    pub(crate) fn force(&mut self, id: RunId, state: StateType) -> Result<(), Error> {
         let row = self.find_run(id)?;
         self.check_force(row, state)?;
         if state == StateType::Cancelled {
-            return self.cancel(id, None);
+            return self.cancel(id, None).map(drop);
         }
-        if let Work::Claimed(held) = &self.work[row as usize] {
-            if let Some(signal) = &held.signal {
-                self.effects.stops.push((signal.clone(), StopReason::Cancelled));
-            }
-            self.drop_claim(row);
-        } else {
-            self.leave(row);
-        }
-        let (at, why) = (self.wall, Text::of("set by the host"));
-        self.finish(row, state, state.default_name(), Some(why), at);
-        Ok(state)
+        let new = NewState::of(state).message(Text::of("set by the host")).force();
+        self.set_state(id, new).map(drop)
     }
 
     /// Whether `delete_run` would be carried out; the error is the one it would give.

@@ -17,6 +17,9 @@ pub enum StopReason {
     TimedOut,
     /// The runtime shuts down.
     Shutdown,
+    /// The attempt is no longer this worker's: somebody set another state, or its lease lapsed. What it reports from here
+    /// on is refused.
+    Superseded,
 }
 
 /// A request to stop, shared by the engine and one claim's worker. The first reason stays.
@@ -34,6 +37,7 @@ impl StopSignal {
             StopReason::Cancelled => 1,
             StopReason::TimedOut => 2,
             StopReason::Shutdown => 3,
+            StopReason::Superseded => 4,
         };
         // stop-signal: pairs with the `Acquire` in `reason`; a worker that sees the request sees what led to it.
         let _ = self
@@ -49,7 +53,8 @@ impl StopSignal {
             0 => None,
             1 => Some(StopReason::Cancelled),
             2 => Some(StopReason::TimedOut),
-            _ => Some(StopReason::Shutdown),
+            3 => Some(StopReason::Shutdown),
+            _ => Some(StopReason::Superseded),
         }
     }
 

@@ -349,6 +349,7 @@ impl Core {
             state_name: StateType::Scheduled.default_name(),
             state_at: at,
             message: None,
+            past: crate::catalog::Past::default(),
             run_count: 0,
             attempt: 0,
             expected_start: When::at(due),

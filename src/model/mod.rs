@@ -23,7 +23,7 @@ pub(crate) use rules::{
 };
 pub(crate) use run::maybe_seconds;
 pub use run::{CreatedBy, NewRun, Place, Run, RunPolicy, Target, TaskRun};
-pub use state::{State, StateType};
+pub use state::{NewState, State, StateType};
 pub use text::Text;
 
 /// A JSON object: parameters, labels, context.

@@ -1,5 +1,7 @@
 //! The states of a run: the reference's types and names.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +78,77 @@ impl StateType {
 impl std::fmt::Display for StateType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// A state that somebody wants a run to have.
+///
+/// ```
+/// use tenfold::model::{NewState, StateType};
+///
+/// let plain: NewState = StateType::Completed.into();
+/// let said = NewState::of(StateType::Failed).message("the disk is full").force();
+/// # let _ = (plain, said);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct NewState {
+    pub(crate) kind: StateType,
+    pub(crate) name: Option<Text>,
+    pub(crate) message: Option<Text>,
+    pub(crate) at: Option<DateTime<Utc>>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) force: bool,
+}
+
+impl NewState {
+    /// A state of this kind, under its default name.
+    pub fn of(kind: StateType) -> Self {
+        Self {
+            kind,
+            name: None,
+            message: None,
+            at: None,
+            timeout: None,
+            force: false,
+        }
+    }
+
+    /// What people call the state. Default: the kind's own; "Resuming" for a paused run that is scheduled again.
+    pub fn name(mut self, name: impl Into<Text>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Why. One over 10,000 bytes is shortened.
+    pub fn message(mut self, message: impl Into<Text>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+
+    /// When a SCHEDULED run is due; one that is past means now, and either is a new place in line. Default: where it stands,
+    /// and now for one that stands nowhere. Other kinds do not look at it.
+    pub fn at(mut self, instant: DateTime<Utc>) -> Self {
+        self.at = Some(instant);
+        self
+    }
+
+    /// How long a PAUSED run waits to be resumed before it is FAILED. Default: for ever. Other kinds do not look at it.
+    pub fn timeout(mut self, span: Duration) -> Self {
+        self.timeout = Some(span);
+        self
+    }
+
+    /// Skips the rules of transition. Limits, fencing and the end of a run stand.
+    pub fn force(mut self) -> Self {
+        self.force = true;
+        self
+    }
+}
+
+impl From<StateType> for NewState {
+    fn from(kind: StateType) -> Self {
+        Self::of(kind)
     }
 }
 

@@ -271,7 +271,8 @@ async fn attempt(crew: &Arc<Crew>, claim: &Arc<Claim>, habit: &mut Habit) -> End
     match reason {
         StopReason::TimedOut => Ending::timed_out(),
         StopReason::Shutdown => call_off(crew, claim, Ending::shut_down()),
-        StopReason::Cancelled => Ending::cancelled(),
+        // Of the last nothing is taken any more, whatever it says.
+        StopReason::Cancelled | StopReason::Superseded => Ending::cancelled(),
     }
 }
 

@@ -8,5 +8,6 @@ mod keys;
 mod overlap;
 mod refusals;
 mod schedules;
+mod states;
 mod status;
 mod support;

@@ -28,6 +28,11 @@ pub(super) enum Op {
     GiveBack(usize),
     Complete(usize, StateType),
     Cancel(usize),
+    /// A claim, and after how many seconds the pause is over.
+    Pause(usize, Option<u64>),
+    Resume(usize),
+    /// A run into PENDING, or into RUNNING.
+    Choose(usize, bool),
     SetLevel(usize, u8),
     Limit(Option<u32>),
     PoolLimit(usize, Option<u32>),
@@ -86,6 +91,9 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         4 => some().prop_map(Op::GiveBack),
         12 => (some(), end).prop_map(|(claim, end)| Op::Complete(claim, end)),
         5 => some().prop_map(Op::Cancel),
+        4 => (some(), prop::option::of(1..4_u64)).prop_map(|(claim, timeout)| Op::Pause(claim, timeout)),
+        4 => some().prop_map(Op::Resume),
+        6 => (some(), any::<bool>()).prop_map(|(run, begin)| Op::Choose(run, begin)),
         6 => (some(), 1..=3_u8).prop_map(|(run, level)| Op::SetLevel(run, level)),
         2 => few().prop_map(Op::Limit),
         2 => (0..2_usize, few()).prop_map(|(pool, limit)| Op::PoolLimit(pool, limit)),

@@ -19,6 +19,7 @@ pub(super) enum At {
         token: u64,
         state: StateType,
     },
+    Paused,
     Finished(StateType),
 }
 
@@ -35,6 +36,8 @@ pub(super) struct ModelRun {
     pub(super) timeout: Option<Duration>,
     pub(super) attempt: u32,
     pub(super) starts: u32,
+    /// It goes on after a pause: its next start is not one.
+    pub(super) resumed: bool,
 }
 
 impl ModelRun {
@@ -47,6 +50,7 @@ impl ModelRun {
 pub(super) enum Alarm {
     Retry,
     Timeout,
+    Pause,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +61,16 @@ pub(super) struct ModelDeployment {
     pub(super) queue: usize,
     pub(super) retry: Retry,
     pub(super) timeout: Option<Duration>,
+}
+
+/// The answer to a start of a chosen run.
+#[derive(Debug)]
+pub(super) enum Chosen {
+    Claimed,
+    Begun,
+    Kept,
+    Waits,
+    Never,
 }
 
 /// The obvious engine.
@@ -217,12 +231,50 @@ impl Model {
                             let run = &mut self.runs[run];
                             (run.due, run.seq, run.at) = (at, seq, At::Line);
                         }
+                        Alarm::Pause => self.runs[run].at = At::Finished(StateType::Failed),
                         Alarm::Timeout => drop(self.end(run, StateType::Failed, at, mono)),
                     }
                 }
                 _ => self.runs[run.unwrap()].at = At::Line,
             }
             self.stirred = true;
+        }
+    }
+
+    /// What the graph says to a start of a chosen run, and how its attempt stands after it.
+    pub(super) fn choose(&self, at: usize, begin: bool) -> Chosen {
+        let run = &self.runs[at];
+        match run.at {
+            At::Claimed {
+                state: StateType::Cancelling,
+                ..
+            } => Chosen::Kept,
+            At::Later
+            | At::Retry
+            | At::Claimed {
+                state: StateType::Pending,
+                ..
+            } if begin && run.due > self.wall => Chosen::Waits,
+            At::Claimed {
+                state: StateType::Pending,
+                ..
+            } if begin => Chosen::Begun,
+            At::Finished(_) | At::Claimed { .. } => Chosen::Never,
+            At::Paused if !begin => Chosen::Kept,
+            _ => match self.why_not_chosen(run) {
+                None => Chosen::Claimed,
+                Some(_) => Chosen::Kept,
+            },
+        }
+    }
+
+    fn why_not_chosen(&self, run: &ModelRun) -> Option<Empty> {
+        if self.full(run.queue) {
+            Some(Empty::Full)
+        } else if self.room(run) == Some(0) {
+            Some(Empty::Blocked)
+        } else {
+            self.paused(run.queue).then_some(Empty::Paused)
         }
     }
 
@@ -244,6 +296,7 @@ impl Model {
         let state = if cancelling { StateType::Cancelled } else { state };
         if state == StateType::Failed && run.attempt <= run.retry.retries {
             let delay = i64::try_from(run.retry.delay.as_micros()).unwrap();
+            run.resumed = false;
             run.due = wall + delay;
             run.at = At::Retry;
             self.retried += 1;

@@ -18,7 +18,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::model::{Place, Retry};
 
 use self::calls::{Op, Order, op};
-use self::list::{Alarm, At, Model, ModelDeployment, ModelRun};
+use self::list::{Alarm, At, Chosen, Model, ModelDeployment, ModelRun};
 
 const POOLS: [&str; 2] = ["default", "other"];
 const QUEUES: [&str; 3] = ["default", "second", "third"];
@@ -197,6 +197,7 @@ impl Both {
             deployment: deployment.map(|of| of.id),
             attempt: 0,
             starts: 0,
+            resumed: false,
         };
         assert!(self.model.runs.iter().all(|other| other.id < id), "ids ascend");
         self.model.runs.push(run);
@@ -290,6 +291,106 @@ impl Both {
         }
     }
 
+    /// An attempt starts.
+    fn begun(&mut self, at: usize, token: u64) {
+        let run = &mut self.model.runs[at];
+        run.starts += u32::from(!run.resumed);
+        run.at = At::Claimed {
+            token,
+            state: StateType::Running,
+        };
+        if let Some(timeout) = run.timeout {
+            let at_mono = self.model.mono + i64::try_from(timeout.as_micros()).unwrap();
+            self.model.alarm(at_mono, at, Alarm::Timeout);
+        }
+    }
+
+    fn pause(&mut self, pick: usize, timeout: Option<Duration>) {
+        let Some((claim, at, state)) = self.some_claim(pick) else {
+            return self.look();
+        };
+        match (self.engine.pause(&claim, timeout), state) {
+            (Ok(_), Some(StateType::Running)) => {
+                self.model.alarms.retain(|alarm| alarm.2 != at);
+                self.model.runs[at].at = At::Paused;
+                self.model.runs[at].attempt -= 1;
+                if let Some(timeout) = timeout {
+                    let at_mono = self.model.mono + i64::try_from(timeout.as_micros()).unwrap();
+                    self.model.alarm(at_mono, at, Alarm::Pause);
+                }
+            }
+            (Err(Error::Transition { .. }), Some(StateType::Pending | StateType::Cancelling))
+            | (Err(Error::StaleClaim { .. }), None) => self.refused(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn resume(&mut self, pick: usize) {
+        let Some(at) = pick.checked_rem(self.model.runs.len()) else {
+            return self.look();
+        };
+        match (self.engine.resume(self.model.runs[at].id), self.model.runs[at].at) {
+            (Ok(_), At::Paused) => {
+                self.model.alarms.retain(|alarm| alarm.2 != at);
+                let (due, seq) = (self.model.wall, self.model.next());
+                let run = &mut self.model.runs[at];
+                (run.due, run.seq, run.at, run.resumed) = (due, seq, At::Line, true);
+            }
+            (Err(Error::Transition { .. }), _) => self.refused(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// C4: a claim of a chosen run.
+    fn choose(&mut self, pick: usize, begin: bool) {
+        let Some(at) = pick.checked_rem(self.model.runs.len()) else {
+            return self.look();
+        };
+        let state = if begin {
+            StateType::Running
+        } else {
+            StateType::Pending
+        };
+        let answer = self.engine.set_state(self.model.runs[at].id, state).unwrap();
+        match (answer, self.model.choose(at, begin)) {
+            (
+                Answer::Accepted {
+                    claim: Some(claim), ..
+                },
+                Chosen::Claimed,
+            ) => {
+                self.model.alarms.retain(|alarm| alarm.2 != at);
+                let (wall, seq, token) = (self.model.wall, self.model.next(), claim.token());
+                assert!(token > self.model.token, "tokens ascend");
+                (self.model.token, self.model.claimed) = (token, self.model.claimed + 1);
+                let run = &mut self.model.runs[at];
+                if run.at == At::Paused {
+                    (run.due, run.seq, run.resumed) = (wall, seq, true);
+                }
+                run.attempt += 1;
+                assert_eq!(claim.attempt(), run.attempt);
+                run.at = At::Claimed {
+                    token,
+                    state: StateType::Pending,
+                };
+                if begin {
+                    self.begun(at, token);
+                }
+                self.claims.push((claim, at));
+            }
+            (Answer::Accepted { claim: None, .. }, Chosen::Begun) => {
+                let At::Claimed { token, .. } = self.model.runs[at].at else {
+                    unreachable!()
+                };
+                self.begun(at, token);
+            }
+            // A full limit may name the run; nothing else is changed.
+            (Answer::Rejected { .. }, Chosen::Kept) => {}
+            (Answer::Wait(_), Chosen::Waits) | (Answer::Aborted(_), Chosen::Never) => self.refused(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Mostly a claim that is held; sometimes a stale one.
     fn some_claim(&self, pick: usize) -> Option<(Claim, usize, Option<StateType>)> {
         let state = |(claim, at): &(Claim, usize)| match self.model.runs[*at].at {
@@ -347,19 +448,10 @@ impl Both {
                 let Some((claim, at, state)) = self.some_claim(*pick) else {
                     return self.look();
                 };
+                let early = self.model.runs[at].due > self.model.wall;
                 match (self.engine.begin(&claim), state) {
-                    (Ok(()), Some(StateType::Pending)) => {
-                        let run = &mut self.model.runs[at];
-                        run.starts += 1;
-                        run.at = At::Claimed {
-                            token: claim.token(),
-                            state: StateType::Running,
-                        };
-                        if let Some(timeout) = run.timeout {
-                            let at_mono = self.model.mono + i64::try_from(timeout.as_micros()).unwrap();
-                            self.model.alarm(at_mono, at, Alarm::Timeout);
-                        }
-                    }
+                    (Err(Error::Transition { .. }), Some(StateType::Pending)) if early => self.refused(),
+                    (Ok(()), Some(StateType::Pending)) => self.begun(at, claim.token()),
                     (Err(Error::Transition { .. }), Some(StateType::Running | StateType::Cancelling))
                     | (Err(Error::StaleClaim { .. }), None) => self.refused(),
                     other => panic!("{other:?}"),
@@ -371,7 +463,8 @@ impl Both {
                 };
                 match (self.engine.give_back(&claim), state) {
                     (Ok(()), Some(StateType::Pending)) => {
-                        self.model.runs[at].at = At::Line;
+                        let early = self.model.runs[at].due > self.model.wall;
+                        self.model.runs[at].at = if early { At::Later } else { At::Line };
                         self.model.runs[at].attempt -= 1;
                     }
                     (Err(Error::Transition { .. }), Some(StateType::Running | StateType::Cancelling))
@@ -411,7 +504,7 @@ impl Both {
                             state: StateType::Cancelling,
                         };
                     }
-                    (Ok(StateType::Cancelled), At::Later | At::Line | At::Retry) => {
+                    (Ok(StateType::Cancelled), At::Later | At::Line | At::Retry | At::Paused) => {
                         run.at = At::Finished(StateType::Cancelled);
                         self.model.alarms.retain(|alarm| alarm.2 != at);
                     }
@@ -419,6 +512,9 @@ impl Both {
                     other => panic!("{other:?}"),
                 }
             }
+            Op::Pause(pick, timeout) => self.pause(*pick, timeout.map(Duration::from_secs)),
+            Op::Resume(pick) => self.resume(*pick),
+            Op::Choose(pick, begin) => self.choose(*pick, *begin),
             Op::SetLevel(pick, to) => {
                 let Some(at) = pick.checked_rem(self.model.runs.len()) else {
                     return self.look();
@@ -427,8 +523,8 @@ impl Both {
                 let (wall, seq) = (self.model.wall, self.model.next());
                 let run = &mut self.model.runs[at];
                 match (answer, run.at) {
-                    (Ok(_), At::Line | At::Later | At::Retry | At::Claimed { .. }) if run.level == *to => {}
-                    (Ok(_), At::Line | At::Later | At::Retry | At::Claimed { .. }) => {
+                    (Ok(_), at) if !matches!(at, At::Finished(_)) && run.level == *to => {}
+                    (Ok(_), at) if !matches!(at, At::Finished(_)) => {
                         run.level = *to;
                         run.seq = seq;
                         // A due run stands behind all others of its new level.
@@ -488,7 +584,7 @@ impl Both {
                 self.engine.delete_deployment(deployment.id).unwrap();
                 for (number, run) in self.model.runs.iter_mut().enumerate() {
                     if run.deployment == Some(deployment.id)
-                        && matches!(run.at, At::Later | At::Line | At::Retry)
+                        && matches!(run.at, At::Later | At::Line | At::Retry | At::Paused)
                     {
                         run.at = At::Finished(StateType::Cancelled);
                         self.model.alarms.retain(|alarm| alarm.2 != number);
@@ -564,6 +660,7 @@ impl Both {
                 At::Line if self.model.blocked(run) => (Place::Blocked, StateType::Scheduled),
                 At::Line => (Place::Ready, StateType::Scheduled),
                 At::Claimed { state, .. } => (Place::Claimed, state),
+                At::Paused => (Place::Paused, StateType::Paused),
                 At::Finished(state) => (Place::Finished, state),
             };
             assert_eq!((read.place, read.state_type), (place, Some(state)), "{run:?}");
@@ -587,6 +684,9 @@ impl Both {
             self.apply(&Op::PauseQueue(queue, false));
         }
         while self.model.count(|run| !matches!(run.at, At::Finished(_))) > 0 {
+            for run in 0..self.model.runs.len() {
+                self.apply(&Op::Resume(run));
+            }
             while self.model.claim(&[0, 1, 2, 3, 4, 5]).is_ok() {
                 self.apply(&Op::ClaimAll);
                 self.agree();

@@ -1,0 +1,377 @@
+//! Setting a run's state from outside, and what states it had. The graph decides; here is what follows from it.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::claim::{Claim, Terms};
+use super::core::{Core, Work};
+use super::error::Error;
+use super::finish::shortened;
+use super::graph::{By, Instead, Proposal, Reason, Room, Standing, Verdict, decide};
+use super::pause::RESUMING;
+use super::signal::StopReason;
+use super::submit::check_timeout;
+use crate::catalog::{When, instant};
+use crate::ids::RunId;
+use crate::model::{InvalidValue, MAX_NAME, NewState, Place, State, StateType, Text};
+
+/// The engine's answer to a proposed state. None of the four is an error.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Answer {
+    /// The run has the state.
+    Accepted {
+        /// The state it has now.
+        state: State,
+        /// A change into PENDING or RUNNING that started an attempt: the right to execute it.
+        claim: Option<Claim>,
+    },
+    /// The run kept its state, or got another one.
+    Rejected {
+        /// The state it has now.
+        state: State,
+        /// Why.
+        reason: Reason,
+    },
+    /// Ask again after this long. Nothing was changed.
+    Wait(Duration),
+    /// Never. Nothing was changed.
+    Aborted(Reason),
+}
+
+impl Answer {
+    /// The state that the run has now, where the answer tells one.
+    #[must_use]
+    pub fn state(&self) -> Option<&State> {
+        match self {
+            Self::Accepted { state, .. } | Self::Rejected { state, .. } => Some(state),
+            Self::Wait(_) | Self::Aborted(_) => None,
+        }
+    }
+
+    /// The claim that came with the state.
+    #[must_use]
+    pub fn into_claim(self) -> Option<Claim> {
+        match self {
+            Self::Accepted { claim, .. } => claim,
+            _ => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Proposes a state for a run; [`graph`](crate::engine::graph) says what becomes of that.
+    ///
+    /// A change of a waiting or paused run into PENDING or RUNNING is a claim of this one run, with all its slots in one step.
+    /// A change of a claimed run into a state that holds no slots ends its attempt: the token is stale from then on and the
+    /// worker is told ([`StopReason::Superseded`](crate::engine::StopReason)), but the slots are free at once, also while it
+    /// still works. To stop a worker in good order use [`cancel`](Self::cancel).
+    ///
+    /// ```
+    /// use tenfold::engine::Answer;
+    /// use tenfold::model::{NewState, StateType};
+    /// use tenfold::{Engine, Outcome};
+    ///
+    /// let engine = Engine::new();
+    /// engine.flow("mail")?;
+    /// let run = engine.submit("mail")?.id;
+    /// let claim = engine.set_state(run, StateType::Pending)?.into_claim().expect("nothing limits it");
+    /// assert!(matches!(engine.set_state(run, StateType::Pending)?, Answer::Aborted(_)));
+    /// engine.set_state(run, NewState::of(StateType::Pending).name("Submitting"))?;
+    /// engine.begin(&claim)?;
+    /// engine.complete(&claim, Outcome::Completed(().into()))?;
+    /// let names: Vec<_> = engine.states(run)?.into_iter().map(|state| state.name).collect();
+    /// assert_eq!(names, ["Scheduled", "Pending", "Submitting", "Running", "Completed"]);
+    /// # Ok::<(), tenfold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::Invalid`] for a name that is empty or long or a pause over 100 years; [`Error::Full`] when
+    /// as many runs are paused as may. Nothing is changed then.
+    pub fn set_state(&self, run: RunId, proposed: impl Into<NewState>) -> Result<Answer, Error> {
+        let proposed = proposed.into();
+        self.call(|core| core.set_state(run, proposed))
+    }
+
+    /// The states of a run, oldest first, the present one last. Of the ones before it
+    /// [`run_states`](crate::EngineBuilder::run_states) are kept: the first three, and the newest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn states(&self, run: RunId) -> Result<Vec<State>, Error> {
+        self.call(|core| {
+            let row = core.find_run(run)?;
+            let past = core.run(row).past.iter().map(|left| State {
+                kind: left.kind,
+                name: left.name(),
+                timestamp: instant(left.at),
+                message: left.message(),
+            });
+            let mut states: Vec<State> = past.collect();
+            states.extend(core.run(row).state.map(|_| core.state_of(row)));
+            Ok(states)
+        })
+    }
+}
+
+impl Core {
+    /// What the graph says to a proposal, at this instant.
+    pub(crate) fn verdict(&self, row: u32, state: StateType, name: &str, by: By, force: bool) -> Verdict {
+        let run = self.run(row);
+        let Some(from) = run.state else {
+            return Verdict::Abort(Reason::Record);
+        };
+        if run.place == Place::Record {
+            return Verdict::Abort(Reason::Record);
+        }
+        let starts = matches!(state, StateType::Pending | StateType::Running);
+        let waits = matches!(from, StateType::Scheduled | StateType::Paused);
+        let standing = Standing {
+            state: from,
+            name: &run.state_name,
+            due: instant(run.due),
+            // Attempts, not starts: a worker that fails without ever having begun uses up its retries too.
+            retries_left: run.attempt <= run.body.retry.retries && !self.stopped,
+            room: if starts && waits {
+                self.room_of(row)
+            } else {
+                Room::Free
+            },
+        };
+        let proposal = Proposal {
+            state,
+            name,
+            by,
+            force,
+        };
+        decide(&standing, &proposal, instant(self.wall))
+    }
+
+    /// Whether all slots of a run are there.
+    fn room_of(&self, row: u32) -> Room {
+        let run = self.run(row);
+        let queue = run.queue.expect("every run of the engine has a queue");
+        let held = self.catalog.queues.get(queue).expect("a queue with runs is kept");
+        let pool = self.catalog.pools.get(held.pool).expect("a queue's pool is kept");
+        let over = |limit: Option<u32>, held: u32| limit.is_some_and(|limit| held >= limit);
+        let full = self.engine_full()
+            || over(pool.data.concurrency_limit, self.pools[held.pool as usize].held)
+            || over(held.data.concurrency_limit, self.queues[queue as usize].held);
+        let employer = run
+            .deployment
+            .and_then(|deployment| self.deployments[deployment as usize].as_ref());
+        if full {
+            Room::Full
+        } else if employer.is_some_and(|work| work.room() == 0) {
+            Room::LimitFull
+        } else if pool.data.is_paused || held.data.is_paused {
+            Room::Paused
+        } else {
+            Room::Free
+        }
+    }
+
+    /// The graph's answer to a worker, as a refusal of the call.
+    pub(crate) fn permit(&self, row: u32, state: StateType, by: By) -> Result<(), Error> {
+        let name = state.default_name();
+        match self.verdict(row, state, &name, by, false) {
+            Verdict::Accept => Ok(()),
+            Verdict::Reject(_, reason) | Verdict::Abort(reason) => Err(self.refused(row, state, reason)),
+            Verdict::Wait(_) => Err(Error::Transition {
+                run: self.run(row).id,
+                from: self.run(row).state.unwrap_or(StateType::Pending),
+                to: state,
+                reason: "it was claimed before its time; begin when it is due",
+            }),
+        }
+    }
+
+    pub(crate) fn refused(&self, row: u32, to: StateType, reason: Reason) -> Error {
+        Error::Transition {
+            run: self.run(row).id,
+            from: self.run(row).state.unwrap_or(StateType::Scheduled),
+            to,
+            reason: reason.as_str(),
+        }
+    }
+
+    pub(crate) fn state_of(&self, row: u32) -> State {
+        let run = self.run(row);
+        State {
+            kind: run.state.unwrap_or(StateType::Scheduled),
+            name: run.state_name.clone(),
+            timestamp: instant(run.state_at),
+            message: run.message.clone(),
+        }
+    }
+
+    pub(crate) fn set_state(&mut self, id: RunId, new: NewState) -> Result<Answer, Error> {
+        let row = self.find_run(id)?;
+        let timeout = check_timeout(new.timeout)?;
+        let paused = self.run(row).state == Some(StateType::Paused);
+        let name = match new.name {
+            Some(name) if name.is_empty() || name.len() > MAX_NAME => {
+                return Err(InvalidValue::new("state_name", &name, "give it 1 to 1,000 bytes").into());
+            }
+            Some(name) => name,
+            None if paused && new.kind == StateType::Scheduled => RESUMING,
+            None => new.kind.default_name(),
+        };
+        let message = new.message.map(shortened);
+        let (state, verdict) = (new.kind, self.verdict(row, new.kind, &name, By::Host, new.force));
+        let reason = match verdict {
+            Verdict::Wait(span) => return Ok(Answer::Wait(span)),
+            Verdict::Abort(reason) => return Ok(Answer::Aborted(reason)),
+            Verdict::Accept => {
+                if state == StateType::Paused {
+                    self.room_for_pause()?;
+                }
+                let claim = self.accept_state(row, state, name, message, new.at, timeout);
+                let state = self.state_of(row);
+                return Ok(Answer::Accepted { state, claim });
+            }
+            Verdict::Reject(instead, reason) => {
+                match instead {
+                    Instead::Keep => {}
+                    Instead::Cancelled => self.call_off(row, message),
+                    Instead::Retry => {
+                        let (delay, now) = (self.run(row).body.retry.delay, self.now());
+                        self.supersede(row);
+                        self.retry_later(row, delay, now);
+                        self.run_mut(row).message = message;
+                    }
+                    Instead::AwaitSlot => {
+                        let name = Text::of("AwaitingConcurrencySlot");
+                        if self.run(row).state_name != name {
+                            self.enter(row, StateType::Scheduled, name, message, self.wall);
+                        }
+                    }
+                }
+                reason
+            }
+        };
+        Ok(Answer::Rejected {
+            state: self.state_of(row),
+            reason,
+        })
+    }
+
+    /// Takes a claim away from its worker, who is told.
+    pub(crate) fn supersede(&mut self, row: u32) {
+        self.tell(row, StopReason::Superseded);
+        self.drop_claim(row);
+    }
+
+    /// Gives a run a state that the graph accepted.
+    fn accept_state(
+        &mut self,
+        row: u32,
+        state: StateType,
+        name: Text,
+        message: Option<Text>,
+        at: Option<chrono::DateTime<chrono::Utc>>,
+        timeout: Option<Duration>,
+    ) -> Option<Claim> {
+        use StateType::{Cancelling, Paused, Pending, Running, Scheduled};
+        let from = self.run(row).state.unwrap_or(Scheduled);
+        let claimed = matches!(self.work[row as usize], Work::Claimed(_));
+        match state {
+            Scheduled if from == Scheduled && at.is_none() => {
+                self.enter(row, state, name, message, self.wall);
+            }
+            Scheduled => self.schedule_again(row, name, message, at),
+            Pending | Running if !claimed => return Some(self.claim_chosen(row, state, name, message)),
+            Running if from == Pending => {
+                self.begin_row(row);
+                self.relabel(row, Running, name, message);
+            }
+            Pending | Running => {
+                self.enter(row, state, name, message, self.wall);
+            }
+            Paused => self.pause_row(row, name, message, timeout),
+            Cancelling => self.ask_to_stop(row, message),
+            _ => {
+                if claimed {
+                    self.supersede(row);
+                } else {
+                    self.leave(row);
+                }
+                self.finish(row, state, name, message, self.wall);
+            }
+        }
+        None
+    }
+
+    /// A state that was just entered under its default name gets the one that was asked for.
+    fn relabel(&mut self, row: u32, state: StateType, name: Text, message: Option<Text>) {
+        if message.is_none() && name == state.default_name() {
+            return;
+        }
+        let run = self.run_mut(row);
+        (run.state_name, run.message) = (name, message);
+    }
+
+    /// Puts a run that waits, is claimed or paused among those that wait, at an instant or now.
+    fn schedule_again(
+        &mut self,
+        row: u32,
+        name: Text,
+        message: Option<Text>,
+        at: Option<chrono::DateTime<chrono::Utc>>,
+    ) {
+        let from = self.run(row).state;
+        if let Work::Claimed(held) = &self.work[row as usize] {
+            let resumed = held.resumed;
+            self.supersede(row);
+            if from == Some(StateType::Pending) {
+                // What has not begun was not an attempt.
+                self.run_mut(row).attempt -= 1;
+                if at.is_none() {
+                    self.return_to_place(row, resumed);
+                    self.relabel(row, StateType::Scheduled, name, message);
+                    return;
+                }
+            }
+        } else {
+            self.leave(row);
+        }
+        let now = self.wall;
+        let due = at.map_or(now, |at| at.timestamp_micros().max(now));
+        let seq = self.next_seq();
+        let run = self.enter(row, StateType::Scheduled, name, message, now);
+        (run.due, run.seq, run.next_start) = (due, seq, When::at(due));
+        if due > now {
+            self.enter_later(row);
+        } else {
+            self.enter_line(row);
+        }
+    }
+
+    /// A claim of this run, whose slots are there. One that is not due is taken all the same.
+    fn claim_chosen(&mut self, row: u32, state: StateType, name: Text, message: Option<Text>) -> Claim {
+        if !matches!(self.work[row as usize], Work::Line(_)) {
+            let resuming = self.run(row).state == Some(StateType::Paused);
+            self.leave(row);
+            if resuming {
+                // By way of the line, where its new place is, like any other that goes on.
+                let (at, seq) = (self.wall, self.next_seq());
+                let run = self.enter(row, StateType::Scheduled, RESUMING, None, at);
+                (run.due, run.seq, run.next_start) = (at, seq, When::at(at));
+            }
+            self.occurrence_chosen(row);
+            self.enter_line(row);
+        }
+        let begin = state == StateType::Running;
+        let claim = self.take(
+            row,
+            Terms {
+                supervised: false,
+                begin,
+            },
+        );
+        self.relabel(row, state, name, message);
+        claim
+    }
+}
