@@ -537,13 +537,19 @@ impl Import<'_> {
             for schedule in doc.schedules.iter().chain(removed) {
                 let planned = self.planned(&path, deployment, &schedule.planned, rows)?;
                 let asked = self.planned(&path, deployment, &schedule.asked, rows)?;
+                let used: BTreeMap<i64, RunId> = schedule.used.iter().copied().collect();
+                let unkeyed = (schedule.planned.iter().chain(&schedule.asked))
+                    .find(|(at, run)| used.get(at) != Some(run));
+                if let Some((_, run)) = unkeyed {
+                    return Err(damaged(&path, format!("run {run} is planned without its key")));
+                }
                 let (live, buffered) = self.live(&path, schedule, rows)?;
                 let work = self
                     .core
                     .remembered(deployment, schedule.id)
                     .ok_or_else(|| damaged(&path, format!("there is no schedule {}", schedule.id)))?;
                 work.cursor = schedule.cursor.clamp(-(1 << 60), 1 << 60);
-                work.used = schedule.used.iter().copied().collect();
+                work.used = used;
                 (work.planned, work.asked) = (planned, asked);
                 (work.live, work.buffered) = (live, buffered);
                 if work.live.is_empty()
