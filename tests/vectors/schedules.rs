@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde_json::Value;
 use tenfold::schedule::{Schedule, ScheduleError};
 
@@ -17,12 +17,61 @@ struct Tally {
     differed: Vec<String>,
 }
 
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+
 #[test]
 fn s1_occurrences_equal_the_vectors() {
-    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
-    let folder = std::env::var_os("TENFOLD_VECTORS")
-        .map_or_else(|| data.into(), PathBuf::from)
-        .join("schedules");
+    let folder = std::env::var_os("TENFOLD_VECTORS").map_or_else(|| DATA.into(), PathBuf::from);
+    let (report, differed) = compare(&folder);
+    // Straight to standard output, which the test harness does not capture.
+    let _ = writeln!(io::stdout(), "\n{}", report.trim_end());
+    assert!(differed.is_empty(), "these differ:\n{differed}");
+}
+
+#[test]
+fn s1_another_folder_is_read_and_a_difference_in_it_is_found() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vectors");
+    let copies = folder.join("schedules");
+    fs::create_dir_all(&copies).expect("a folder for the copies");
+    for name in ["cron.jsonl", "interval.jsonl", "rrule.jsonl"] {
+        let text =
+            fs::read_to_string(Path::new(DATA).join("schedules").join(name)).expect("the file is there");
+        // In one undisputed vector of the first file a date is an hour off.
+        let planted = if name == "cron.jsonl" { plant(&text) } else { text };
+        fs::write(copies.join(name), planted).expect("a file can be written");
+    }
+    let (report, differed) = compare(&folder);
+    let lines: Vec<&str> = report.lines().collect();
+    assert!(
+        lines[0].contains("cron.jsonl") && lines[0].ends_with("1 differed"),
+        "{report}"
+    );
+    assert!(
+        lines[1..].iter().all(|line| line.ends_with(" 0 differed")),
+        "{report}"
+    );
+    assert!(differed.contains("instead of"), "{differed}");
+}
+
+/// Moves the first date of the first undisputed vector that has one.
+fn plant(text: &str) -> String {
+    let mut done = false;
+    let lines = text.lines().map(|line| {
+        let mut vector: Value = serde_json::from_str(line).expect("each line is a JSON object");
+        if !done && vector.get("disputed").is_none() && vector["result"][0].is_string() {
+            let date = vector["result"][0].as_str().expect("a date");
+            let date: DateTime<Utc> = date.parse().expect("a time stamp");
+            vector["result"][0] = Value::from((date - TimeDelta::hours(1)).to_rfc3339());
+            done = true;
+        }
+        vector.to_string() + "\n"
+    });
+    lines.collect()
+}
+
+/// Judges every vector under `schedules` of a folder: a line per file, and what differs.
+fn compare(folder: &Path) -> (String, String) {
+    let folder = folder.join("schedules");
     let mut files: Vec<_> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("no folder {}: {error}", folder.display()))
         .map(|entry| entry.expect("the folder can be read").path())
@@ -59,9 +108,7 @@ fn s1_occurrences_equal_the_vectors() {
             let _ = writeln!(differed, "{how}");
         }
     }
-    // Straight to standard output, which the test harness does not capture.
-    let _ = writeln!(io::stdout(), "\n{}", report.trim_end());
-    assert!(differed.is_empty(), "these differ:\n{differed}");
+    (report, differed)
 }
 
 /// Compares one vector with this crate's answer.

@@ -47,6 +47,8 @@ pub(crate) struct Cron {
     either: bool,
     /// Bit `n` stands for the year 1970 + n. `None`: every year.
     years: Option<Box<[u64; 3]>>,
+    /// Whether no day is left out, as the other fields say it: then the calendar need not be asked.
+    every_day: bool,
 }
 
 impl Cron {
@@ -94,6 +96,16 @@ impl Cron {
         } else {
             2000..=2399
         }
+    }
+
+    fn fires_every_day(&self) -> bool {
+        let (dates, weekdays) = (self.days | 1 == u32::MAX, self.weekdays == 0x7F);
+        let days = if self.either {
+            dates || weekdays
+        } else {
+            dates && weekdays
+        };
+        days && self.months | 1 == 0x1FFF && self.years.is_none()
     }
 
     /// Whether some day, and so some time, matches at all.

@@ -118,10 +118,12 @@ impl Cron {
             );
             return Err(whole(ScheduleErrorKind::Cron, problem));
         }
-        if let Some(piece) = pieces.iter().find(|piece| is_random(piece.text)) {
+        let fields = [&MINUTE, &HOUR, &DAY, &MONTH, &WEEKDAY, &SECOND, &YEAR];
+        if let Some((piece, field)) = pieces.iter().zip(fields).find(|(piece, _)| is_random(piece.text)) {
+            let kind = ScheduleErrorKind::RandomCron;
             let problem = "random and hashed forms (`R`, `H`) have no fixed dates and are refused";
-            return Err(whole(ScheduleErrorKind::RandomCron, problem.into())
-                .at(piece.start..piece.start + piece.text.len()));
+            let place = piece.start..piece.start + piece.text.len();
+            return Err(ScheduleError::new(kind, field.name, expanded, problem, field.example).at(place));
         }
         let fields = pieces.len();
         let piece = |at: usize| pieces.get(at).map(|&piece| Piece { fields, ..piece });
@@ -144,6 +146,11 @@ impl Cron {
             either: day_match == DayMatch::Either && !days.dates_star && !days.weekdays_star,
             seconds: piece(5).map_or(Ok(1), |piece| small_set(piece, &SECOND))?,
             years: piece(6).map(year_set).transpose()?.flatten(),
+            every_day: false,
+        };
+        let cron = Self {
+            every_day: cron.fires_every_day(),
+            ..cron
         };
         if cron.ever_fires() {
             Ok(cron)
@@ -371,7 +378,7 @@ mod tests {
             ("* * * * 5#6", "day of week", "6"),
             ("* * * * 5#2,1", "day of week", "5#2,1"),
             ("99999999999999999999 * * * *", "minute", "99999999999999999999"),
-            ("R/15 * * * *", "cron", "R/15"),
+            ("R/15 * * * *", "minute", "R/15"),
             ("0 0 30 2 *", "cron", "0 0 30 2 *"),
             ("* *", "cron", "* *"),
         ] {

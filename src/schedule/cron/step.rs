@@ -171,6 +171,13 @@ impl Cron {
             return None;
         }
         let (day, time) = (from.div_euclid(86_400), from.rem_euclid(86_400));
+        if self.every_day {
+            let at = match self.time_from(time) {
+                Some(time) => day * 86_400 + time,
+                None => (day + 1) * 86_400 + self.time_from(0)?,
+            };
+            return (at <= civil::LAST / SECOND).then_some(at * SECOND);
+        }
         let (mut year, mut month, date) = civil::civil_of(day);
         let mut first = day - i64::from(date) + 1;
         let mut days = self.days_of_month(year, month, first) & (u32::MAX << date);
