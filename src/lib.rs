@@ -71,8 +71,8 @@ pub(crate) mod sync;
 pub mod timeline;
 
 pub use engine::{
-    Claim, Claims, Document, Empty, Ended, Engine, EngineBuilder, Error, Outcome, Page, QueueStatus, Scope,
-    Submitted,
+    Claim, Claims, Document, Empty, Ended, Engine, EngineBuilder, Error, Ids, Outcome, Page, QueueStatus,
+    Scope, Submitted,
 };
 pub use ids::{DeploymentId, RunId};
 pub use model::{

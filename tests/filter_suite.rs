@@ -1,4 +1,4 @@
-//! What the filter promises (F1 to F4), tested on the filter alone.
+//! What the filter promises: F1 to F4, tested on the filter alone; F3 and F5 on an engine and its indexes.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -8,6 +8,8 @@ mod forms;
 mod generate;
 #[path = "filter_suite/hostile.rs"]
 mod hostile;
+#[path = "filter_suite/indexes.rs"]
+mod indexes;
 #[path = "filter_suite/laws.rs"]
 mod laws;
 #[path = "filter_suite/naive.rs"]

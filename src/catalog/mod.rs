@@ -4,7 +4,9 @@
 //! The catalog knows how things hang together (a run's flow, a queue's pool) and nothing of what happens to them:
 //! that is the engine's.
 
+mod index;
 mod past;
+mod plan;
 mod rows;
 mod table;
 mod view;
@@ -12,12 +14,14 @@ mod view;
 use hashbrown::HashMap;
 use uuid::Uuid;
 
+pub(crate) use index::Index;
 pub(crate) use past::{Left, Past};
+pub(crate) use plan::{Found, Plan, Wanted, answer, tests};
 pub(crate) use rows::{
     DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunRow, TaskRunRow, When, instant, shared_tags,
 };
 pub(crate) use table::Table;
-pub(crate) use view::{CatalogView, Stop};
+pub(crate) use view::{CatalogView, Stop, Tables};
 
 use crate::model::Text;
 

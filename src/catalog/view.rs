@@ -6,8 +6,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::rows::{DeploymentRow, FlowRow, PoolRow, QueueRow, RunRow, TaskRunRow, When};
-use super::table::View;
-use crate::filter::{Field, Records, Relation, Tags, Value};
+use super::table::{Changes, View};
+use crate::filter::{Entity, Field, Records, Relation, Tags, Value};
 use crate::ids::TaskRunId;
 use crate::model::{Place, StateType};
 
@@ -40,22 +40,119 @@ pub(crate) struct Stop {
     pub(crate) seq: u64,
 }
 
+/// Which tables a view is to show.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tables {
+    None,
+    Only(Entity),
+    All,
+}
+
+impl Tables {
+    fn has(self, entity: Entity) -> bool {
+        self == Self::All || self == Self::Only(entity)
+    }
+}
+
 impl super::Catalog {
-    pub(crate) fn view(&self, stopped: HashMap<u32, Stop>) -> CatalogView {
+    /// The tables asked for; the others are empty in it.
+    pub(crate) fn view(&self, tables: Tables, stopped: HashMap<u32, Stop>) -> CatalogView {
+        fn view<T: Clone>(wanted: bool, table: &super::Table<T>) -> View<T> {
+            if wanted { table.view() } else { View::EMPTY }
+        }
         CatalogView {
-            flows: self.flows.view(),
-            deployments: self.deployments.view(),
-            runs: self.runs.view(),
-            task_runs: self.task_runs.view(),
-            pools: self.pools.view(),
-            queues: self.queues.view(),
+            flows: view(tables.has(Entity::Flow), &self.flows),
+            deployments: view(tables.has(Entity::Deployment), &self.deployments),
+            runs: view(tables.has(Entity::Run), &self.runs),
+            task_runs: view(tables.has(Entity::TaskRun), &self.task_runs),
+            pools: view(tables.has(Entity::Pool), &self.pools),
+            queues: view(tables.has(Entity::Queue), &self.queues),
             stopped,
             related: Default::default(),
+        }
+    }
+
+    /// The rows of a table that changed since the last call, for its index.
+    pub(crate) fn changes(&mut self, entity: Entity) -> Changes {
+        match entity {
+            Entity::Flow => self.flows.changes(),
+            Entity::Deployment => self.deployments.changes(),
+            Entity::Run => self.runs.changes(),
+            Entity::TaskRun => self.task_runs.changes(),
+            Entity::Pool => self.pools.changes(),
+            Entity::Queue => self.queues.changes(),
+        }
+    }
+
+    /// Whether the index of a table, once brought up, still describes it.
+    pub(crate) fn is_unchanged(&self, entity: Entity) -> bool {
+        match entity {
+            Entity::Flow => self.flows.is_unchanged(),
+            Entity::Deployment => self.deployments.is_unchanged(),
+            Entity::Run => self.runs.is_unchanged(),
+            Entity::TaskRun => self.task_runs.is_unchanged(),
+            Entity::Pool => self.pools.is_unchanged(),
+            Entity::Queue => self.queues.is_unchanged(),
+        }
+    }
+
+    /// How many rows a table holds.
+    pub(crate) fn count(&self, entity: Entity) -> usize {
+        match entity {
+            Entity::Flow => self.flows.len(),
+            Entity::Deployment => self.deployments.len(),
+            Entity::Run => self.runs.len(),
+            Entity::TaskRun => self.task_runs.len(),
+            Entity::Pool => self.pools.len(),
+            Entity::Queue => self.queues.len(),
         }
     }
 }
 
 impl CatalogView {
+    /// Row numbers of a table are below this.
+    pub(crate) fn bound(&self, entity: Entity) -> u32 {
+        match entity {
+            Entity::Flow => self.flows.bound(),
+            Entity::Deployment => self.deployments.bound(),
+            Entity::Run => self.runs.bound(),
+            Entity::TaskRun => self.task_runs.bound(),
+            Entity::Pool => self.pools.bound(),
+            Entity::Queue => self.queues.bound(),
+        }
+    }
+
+    /// Whether a row of a table holds something.
+    pub(crate) fn holds(&self, entity: Entity, row: u32) -> bool {
+        match entity {
+            Entity::Flow => self.flows.get(row).is_some(),
+            Entity::Deployment => self.deployments.get(row).is_some(),
+            Entity::Run => self.runs.get(row).is_some(),
+            Entity::TaskRun => self.task_runs.get(row).is_some(),
+            Entity::Pool => self.pools.get(row).is_some(),
+            Entity::Queue => self.queues.get(row).is_some(),
+        }
+    }
+
+    /// The numbers of the rows of a table, ascending.
+    pub(crate) fn rows(&self, entity: Entity) -> impl Iterator<Item = u32> + '_ {
+        (0..self.bound(entity)).filter(move |&row| self.holds(entity, row))
+    }
+
+    /// Where a relation to one row leads, if the row itself names it.
+    pub(crate) fn one(&self, relation: Relation, row: u32) -> Option<u32> {
+        match relation {
+            Relation::DeploymentFlow => self.deployments.get(row).map(|held| held.flow),
+            Relation::DeploymentQueue => self.deployments.get(row).and_then(|held| held.queue),
+            Relation::RunFlow => self.runs.get(row).map(|held| held.body.flow),
+            Relation::RunDeployment => self.runs.get(row).and_then(|held| held.deployment),
+            Relation::RunQueue => self.runs.get(row).and_then(|held| held.queue),
+            Relation::TaskRunRun => self.task_runs.get(row).and_then(|held| held.run),
+            Relation::QueuePool => self.queues.get(row).map(|held| held.pool),
+            _ => None,
+        }
+    }
+
     /// Where a run is, blocked ones told from ready ones.
     pub(crate) fn place(&self, run: &RunRow) -> Place {
         if run.place != Place::Ready {
@@ -274,7 +371,6 @@ impl CatalogView {
 
 impl Records for CatalogView {
     fn value(&self, field: Field, row: u32) -> Value<'_> {
-        use crate::filter::Entity;
         match field.entity() {
             Entity::Flow => self.flow_value(field, row),
             Entity::Deployment => self.deployment_value(field, row),
@@ -287,22 +383,14 @@ impl Records for CatalogView {
     }
 
     fn any_related(&self, relation: Relation, row: u32, holds: &mut dyn FnMut(u32) -> bool) -> bool {
-        let one = match relation {
-            Relation::DeploymentFlow => self.deployments.get(row).map(|held| held.flow),
-            Relation::DeploymentQueue => self.deployments.get(row).and_then(|held| held.queue),
-            Relation::RunFlow => self.runs.get(row).map(|held| held.body.flow),
-            Relation::RunDeployment => self.runs.get(row).and_then(|held| held.deployment),
-            Relation::RunQueue => self.runs.get(row).and_then(|held| held.queue),
-            Relation::TaskRunRun => self.task_runs.get(row).and_then(|held| held.run),
-            Relation::QueuePool => self.queues.get(row).map(|held| held.pool),
-            _ => {
-                return self
-                    .many(relation)
-                    .get(&row)
-                    .is_some_and(|rows| rows.iter().any(|&row| holds(row)));
-            }
-        };
-        one.is_some_and(holds)
+        let to_one = !relation.is_many() && relation != Relation::RunParent;
+        if !to_one {
+            return self
+                .many(relation)
+                .get(&row)
+                .is_some_and(|rows| rows.iter().any(|&row| holds(row)));
+        }
+        self.one(relation, row).is_some_and(holds)
     }
 }
 

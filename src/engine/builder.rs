@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) deployments: usize,
     pub(crate) queues: usize,
     pub(crate) schedules: usize,
+    #[serde(default = "index_from")]
+    pub(crate) index_from: usize,
     pub(crate) planned_least: usize,
     pub(crate) planned_most: usize,
     pub(crate) planned_span_least: i64,
@@ -35,6 +37,11 @@ pub(crate) struct Settings {
 }
 
 const SECOND: i64 = 1_000_000;
+
+/// Below so many rows, reading them all takes no longer than asking an index.
+const fn index_from() -> usize {
+    512
+}
 
 impl Default for Settings {
     fn default() -> Self {
@@ -50,6 +57,7 @@ impl Default for Settings {
             deployments: 1_000_000,
             queues: 10_000,
             schedules: 100,
+            index_from: index_from(),
             planned_least: 3,
             planned_most: 100,
             planned_span_least: 3600 * SECOND,
@@ -92,6 +100,7 @@ pub(crate) fn micros(span: Duration) -> i64 {
 /// | [`queues`](Self::queues) | 10,000 | work queues, in all pools |
 /// | [`schedules`](Self::schedules) | 100 | schedules of one deployment; and removed ones whose used occurrences are remembered |
 /// | [`called_off`](Self::called_off) | 10,000 | future occurrences of one schedule that were called off; it is planned no further until one is past |
+/// | [`index_from`](Self::index_from) | 512 | rows of a table that queries scan, without an index |
 /// | [`planned_runs`](Self::planned_runs) | 3 to 100 | runs planned ahead for one schedule |
 /// | [`planned_span`](Self::planned_span) | 1 hour to 100 days | how far ahead they are planned |
 /// | [`late_after`](Self::late_after) | 15 seconds | after that, an occurrence first seen is missed |
@@ -186,6 +195,16 @@ impl EngineBuilder {
     /// Most future occurrences of one schedule that were called off and must not come back. Default: 10,000.
     pub fn called_off(mut self, most: usize) -> Self {
         self.settings.called_off = most;
+        self
+    }
+
+    /// Tables of so many rows get an index when a query first asks for them; smaller ones are scanned. `usize::MAX` makes no indexes.
+    /// Default: 512.
+    ///
+    /// Parts of an index are made when a query first needs them, and brought up to date by the queries; a table of deployments in
+    /// which names, tags, flow, queue, limit and pause are filtered takes about 150 bytes a row for it.
+    pub fn index_from(mut self, rows: usize) -> Self {
+        self.settings.index_from = rows;
         self
     }
 

@@ -384,12 +384,8 @@ impl Engine {
             )));
         }
         let (then, version) = self.call(|core| Ok((core.view(), core.version)))?;
-        let rows = match C::ENTITY {
-            Entity::Run => matching(filter, &then, then.runs.rows()),
-            Entity::Deployment => matching(filter, &then, then.deployments.rows()),
-            Entity::Pool => matching(filter, &then, then.pools.rows()),
-            _ => matching(filter, &then, then.queues.rows()),
-        };
+        let rows = then.rows(C::ENTITY);
+        let rows: Vec<u32> = rows.filter(|&row| filter.matches(&then, row)).collect();
         let most = match (how.most, how.atomic) {
             (most, true) => most.unwrap_or(MAX_ATOMIC).min(MAX_ATOMIC),
             (most, false) => most.unwrap_or(usize::MAX),
@@ -402,10 +398,6 @@ impl Engine {
         }
         Ok(Changing::new(filter, change, how, then, version, rows))
     }
-}
-
-fn matching(filter: &Filter, view: &CatalogView, rows: impl Iterator<Item = u32>) -> Vec<u32> {
-    rows.filter(|&row| filter.matches(view, row)).collect()
 }
 
 /// A bulk change under way.

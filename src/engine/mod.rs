@@ -60,7 +60,7 @@ pub use self::export::Document;
 pub use self::finish::{Ended, Outcome};
 pub use self::import::Claims;
 pub use self::load::Loaded;
-pub use self::query::Page;
+pub use self::query::{Ids, Page};
 pub use self::signal::StopReason;
 pub use self::states::Answer;
 pub use self::status::{Breakdown, Concurrency, QueueStatus};
@@ -92,6 +92,8 @@ struct Shared {
     /// The status report of the last change, written under the lock and read without it.
     tally: Tally<{ status::WORDS }>,
     clock: Arc<dyn Clock>,
+    /// What makes queries quick; no state of the engine.
+    indexes: query::Indexes,
     #[cfg(feature = "tokio")]
     handlers: crate::runtime::Handlers,
 }
@@ -126,6 +128,7 @@ impl Engine {
                 tally: Tally::new(core.status().words()),
                 core: Mutex::new(core),
                 clock,
+                indexes: query::Indexes::default(),
                 #[cfg(feature = "tokio")]
                 handlers: crate::runtime::Handlers::default(),
             }),
@@ -134,6 +137,32 @@ impl Engine {
 
     /// Runs one call: the time, the lock, what is due, the call itself; then, without the lock, what is to be woken.
     fn call<T>(&self, call: impl FnOnce(&mut Core) -> Result<T, Error>) -> Result<T, Error> {
+        let (answer, effects) = self.call_inside(call)?;
+        if let Some(effects) = effects {
+            carry_out(effects);
+        }
+        answer
+    }
+
+    /// As [`call`](Self::call), for one who holds another lock: what is to be woken is added to `effects`, to be carried out when that
+    /// lock is gone too.
+    fn call_quietly<T>(
+        &self,
+        effects: &mut Effects,
+        call: impl FnOnce(&mut Core) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (answer, more) = self.call_inside(call)?;
+        if let Some(more) = more {
+            effects.bells.extend(more.bells);
+            effects.stops.extend(more.stops);
+        }
+        answer
+    }
+
+    fn call_inside<T>(
+        &self,
+        call: impl FnOnce(&mut Core) -> Result<T, Error>,
+    ) -> Result<(Result<T, Error>, Option<Effects>), Error> {
         // Counted out before the lock is taken.
         let now = Instant::from(self.shared.clock.now());
         let mut core = self.lock()?;
@@ -146,12 +175,7 @@ impl Engine {
         if core.version != before {
             self.shared.tally.publish(&core.status().words());
         }
-        let effects = core.take_effects();
-        drop(core);
-        if let Some(effects) = effects {
-            carry_out(effects);
-        }
-        answer
+        Ok((answer, core.take_effects()))
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, Core>, Error> {

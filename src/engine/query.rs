@@ -1,14 +1,18 @@
 //! Questions: a filter, a sort and a window, answered from one version.
 
 use hashbrown::HashMap;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::Serialize;
+use uuid::Uuid;
 
-use super::Engine;
-use super::core::Core;
+use super::core::{Core, Effects};
 use super::error::Error;
 use super::read::run_of;
-use crate::catalog::{CatalogView, Stop};
-use crate::filter::{Answer, Entity, Notice, Query, Start};
+use super::{Engine, carry_out};
+use crate::catalog::{CatalogView, Found, Index, Plan, Stop, Tables, Wanted, answer, tests};
+use crate::filter::{
+    By, Cursor, Entity, Explained, Expr, Node, Notice, Query, Start, Tested, Value, Way, read,
+};
 use crate::model::{Deployment, Flow, Run, TaskRun, WorkPool, WorkQueue};
 
 /// One page of an answer. Rows, count and pages are of the same version.
@@ -25,12 +29,87 @@ pub struct Page<T> {
     pub pages: u64,
     /// Which page this is, from 1; none when the query named an offset.
     pub page: Option<u64>,
+    /// Where the page ended, to go on from there ([`Query::after`]); none when the page is not full.
+    #[serde(skip)]
+    pub next: Option<Cursor>,
     /// The version of the engine that this describes.
     #[serde(skip)]
     pub version: u64,
     /// What the query said that has no effect, such as unknown keys at the top of the JSON form.
     #[serde(skip)]
     pub notices: Vec<Notice>,
+}
+
+/// Ids of the rows of one page. Half of what a page costs is making its rows; who wants to know which, asks for this.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Ids {
+    /// The ids, in the order asked for.
+    pub ids: Vec<Uuid>,
+    /// Where the page ended, to go on from there ([`Query::after`]); none when the page is not full.
+    pub next: Option<Cursor>,
+    /// The version of the engine that this describes.
+    pub version: u64,
+}
+
+/// The indexes of all tables, each under a lock of its own. Locks are taken in the order *index, engine*; whoever holds the engine's
+/// takes none of these.
+pub(crate) struct Indexes([RwLock<Index>; Entity::ALL.len()]);
+
+impl Default for Indexes {
+    fn default() -> Self {
+        Self(Entity::ALL.map(|entity| RwLock::new(Index::new(entity))))
+    }
+}
+
+/// An answer, and what it was read from.
+struct Asked<'a> {
+    found: Found,
+    version: u64,
+    view: CatalogView,
+    /// None when the table was scanned.
+    index: Option<RwLockReadGuard<'a, Index>>,
+}
+
+impl Asked<'_> {
+    fn id(&self, entity: Entity, row: u32) -> Uuid {
+        match &self.index {
+            Some(index) => index.id(row),
+            None => match read(&self.view, entity.id(), row) {
+                Value::Uuid(id) => id,
+                _ => Uuid::nil(),
+            },
+        }
+    }
+
+    /// The index, if it keeps the order of the query's sort.
+    fn order(&self, query: &Query) -> Option<&Index> {
+        let key = query.single_key()?;
+        self.index.as_deref().filter(|index| index.order(key).is_some())
+    }
+
+    /// Where the page ended, if it is full.
+    fn next(&self, query: &Query) -> Option<Cursor> {
+        let last = *self.found.rows.last()?;
+        let sort = query.sort();
+        (self.found.rows.len() == query.limit() as usize).then(|| match self.order(query) {
+            Some(index) => Cursor::from_values(sort, |field| index.sort_value(field, last)),
+            None => Cursor::of(sort, &self.view, last),
+        })
+    }
+}
+
+/// The tests of an expression, each answered by rows.
+fn leaves(expr: &Expr) -> Vec<Tested> {
+    match expr.node() {
+        Node::And(children) | Node::Or(children) => children.iter().flat_map(leaves).collect(),
+        Node::Not(inner) => leaves(inner),
+        _ => vec![Tested {
+            test: expr.to_string(),
+            by: By::Rows,
+            rows: None,
+        }],
+    }
 }
 
 impl Core {
@@ -41,8 +120,13 @@ impl Core {
 
     /// The same; without `places`, blocked runs are not told from ready ones, which takes a look at each limited deployment.
     pub(crate) fn view_with(&self, places: bool) -> CatalogView {
+        self.view_of(Tables::All, places)
+    }
+
+    /// These tables as they are now. Whether a run is blocked can be told only `with_places`.
+    fn view_of(&self, tables: Tables, with_places: bool) -> CatalogView {
         let mut stopped = HashMap::new();
-        if places && self.ready.blocked() > 0 {
+        if with_places && self.ready.blocked() > 0 {
             for (row, work) in (0..).zip(&self.deployments) {
                 if let Some(head) = work.as_ref().and_then(|work| self.ready.first_stopped(work.gate)) {
                     let stop = Stop {
@@ -54,7 +138,7 @@ impl Core {
                 }
             }
         }
-        self.catalog.view(stopped)
+        self.catalog.view(tables, stopped)
     }
 }
 
@@ -145,6 +229,97 @@ impl Engine {
         })
     }
 
+    /// The ids of the rows that a query asks for, of whatever kind, without their count.
+    ///
+    /// On a table with an index (see [`EngineBuilder::index_from`](super::EngineBuilder::index_from)) the first page in an order
+    /// that the index keeps takes microseconds, whatever the table holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn ids(&self, query: &Query) -> Result<Ids, Error> {
+        let wanted = Wanted {
+            rows: true,
+            count: false,
+        };
+        self.ask(query, wanted, false, |asked| Ids {
+            ids: (asked.found.rows.iter())
+                .map(|&row| asked.id(query.entity(), row))
+                .collect(),
+            next: asked.next(query),
+            version: asked.version,
+        })
+    }
+
+    /// How many rows a query matches, its window aside.
+    ///
+    /// ```
+    /// use tenfold::filter::{Entity, Filter, Query};
+    /// use tenfold::{Engine, NewDeployment};
+    ///
+    /// let engine = Engine::new();
+    /// engine.deploy(NewDeployment::new("report", "nightly"))?;
+    /// assert_eq!(engine.count(&Query::new(Filter::everything(Entity::Deployment)))?, 1);
+    /// # Ok::<(), tenfold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn count(&self, query: &Query) -> Result<u64, Error> {
+        let wanted = Wanted {
+            rows: false,
+            count: true,
+        };
+        self.ask(query, wanted, false, |asked| asked.found.count.unwrap_or(0))
+    }
+
+    /// Answers a query, and says how: which indexes, how many rows were looked at, which way was taken. Costs what the query and
+    /// its count cost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn explain_query(&self, query: &Query) -> Result<Explained, Error> {
+        let page = Wanted {
+            rows: true,
+            count: false,
+        };
+        self.ask(query, page, false, |asked| {
+            let counted = match &asked.index {
+                Some(index) => {
+                    let count = Wanted {
+                        rows: false,
+                        count: true,
+                    };
+                    answer(query, index, &asked.view, count)
+                }
+                None => Found {
+                    rows: Vec::new(),
+                    ..asked.found
+                },
+            };
+            Explained {
+                entity: query.entity(),
+                rows: match &asked.index {
+                    Some(index) => index.live().len() as u64,
+                    None => asked.view.rows(query.entity()).count() as u64,
+                },
+                way: asked.found.way,
+                looked: asked.found.looked,
+                matched: counted.count.unwrap_or(0),
+                count_way: counted.way,
+                count_looked: counted.looked,
+                ordered: asked.order(query).is_some(),
+                tests: match &asked.index {
+                    Some(index) => tests(query, index, &asked.view),
+                    None => leaves(query.filter().expr()),
+                },
+                version: asked.version,
+            }
+        })
+    }
+
     fn page<T>(
         &self,
         query: &Query,
@@ -157,28 +332,147 @@ impl Engine {
                 "the query is about {asked}s; ask the method for {asked}s"
             )));
         }
-        let (view, version) = self.call(|core| Ok((core.view(), core.version)))?;
-        let Answer {
-            rows, count, pages, ..
-        } = match entity {
-            Entity::Flow => query.run(&view, view.flows.rows()),
-            Entity::Deployment => query.run(&view, view.deployments.rows()),
-            Entity::Run => query.run(&view, view.runs.rows()),
-            Entity::TaskRun => query.run(&view, view.task_runs.rows()),
-            Entity::Pool => query.run(&view, view.pools.rows()),
-            Entity::Queue => query.run(&view, view.queues.rows()),
+        let wanted = Wanted {
+            rows: true,
+            count: true,
         };
-        Ok(Page {
-            results: rows.into_iter().filter_map(|row| read(&view, row)).collect(),
-            count,
-            limit: query.limit(),
-            pages,
-            page: match query.start() {
-                Start::Page(page) => Some(page),
-                Start::Offset(_) => None,
-            },
-            version,
-            notices: query.notices().to_vec(),
+        self.ask(query, wanted, true, |asked| {
+            let count = asked.found.count.unwrap_or(0);
+            Page {
+                results: (asked.found.rows.iter())
+                    .filter_map(|&row| read(&asked.view, row))
+                    .collect(),
+                count,
+                limit: query.limit(),
+                pages: query.pages(count),
+                page: match query.start() {
+                    Start::Page(page) => Some(page),
+                    Start::Offset(_) => None,
+                },
+                next: asked.next(query),
+                version: asked.version,
+                notices: query.notices().to_vec(),
+            }
         })
+    }
+
+    /// Answers a query from one version. `shows_rows` says that the answer is made from the rows themselves.
+    ///
+    /// The engine's lock is held while root pointers are copied and marks of changed rows are taken, and not while anything is
+    /// read, compared or brought up to date. What the call has to wake is woken when the index is let go.
+    fn ask<T>(
+        &self,
+        query: &Query,
+        wanted: Wanted,
+        shows_rows: bool,
+        make: impl FnOnce(&Asked<'_>) -> T,
+    ) -> Result<T, Error> {
+        let mut effects = Effects::default();
+        let asked = self.asked(query, wanted, shows_rows, &mut effects);
+        let made = asked.map(|asked| make(&asked));
+        carry_out(effects);
+        made
+    }
+
+    fn asked(
+        &self,
+        query: &Query,
+        wanted: Wanted,
+        shows_rows: bool,
+        effects: &mut Effects,
+    ) -> Result<Asked<'_>, Error> {
+        /// What the index is good for.
+        enum State {
+            /// The table is too small for one.
+            Small,
+            Behind,
+            Ready,
+        }
+        let entity = query.entity();
+        let lock = &self.shared.indexes.0[entity as usize];
+        let shows_place = shows_rows && entity == Entity::Run;
+        // What a plan reads besides the index.
+        let tables = |plan: &Plan| match (plan.reads_rows || shows_place, shows_rows) {
+            (true, _) => Tables::All,
+            (false, true) => Tables::Only(entity),
+            (false, false) => Tables::None,
+        };
+        loop {
+            let index = lock.read();
+            let plan = Plan::of(query, &index);
+            let places = plan.reads_place || shows_place;
+            let (state, view, version) = self.call_quietly(effects, |core| {
+                let state = if core.catalog.count(entity) < core.settings.index_from {
+                    State::Small
+                } else if index.has(&plan.wants) && core.catalog.is_unchanged(entity) {
+                    State::Ready
+                } else {
+                    State::Behind
+                };
+                let tables = match state {
+                    State::Small => Tables::All,
+                    State::Behind => Tables::None,
+                    State::Ready => tables(&plan),
+                };
+                Ok((state, core.view_of(tables, places), core.version))
+            })?;
+            match state {
+                State::Ready => {
+                    return Ok(Asked {
+                        found: answer(query, &index, &view, wanted),
+                        version,
+                        view,
+                        index: Some(index),
+                    });
+                }
+                State::Small => {
+                    drop(index);
+                    let answer = query.run(&view, view.rows(entity));
+                    return Ok(Asked {
+                        found: Found {
+                            rows: answer.rows,
+                            count: Some(answer.count),
+                            way: Way::Scan,
+                            looked: u64::from(view.bound(entity)),
+                        },
+                        version,
+                        view,
+                        index: None,
+                    });
+                }
+                State::Behind => drop(index),
+            }
+            let mut index = lock.write();
+            let plan = Plan::of(query, &index);
+            let (places, tables) = (plan.reads_place || shows_place, tables(&plan));
+            let tables = if tables == Tables::None {
+                Tables::Only(entity)
+            } else {
+                tables
+            };
+            let (view, version, changes) = self.call_quietly(effects, |core| {
+                Ok((
+                    core.view_of(tables, places),
+                    core.version,
+                    core.catalog.changes(entity),
+                ))
+            })?;
+            if !index.is_synced() || !changes.is_none() {
+                index.sync(&view, changes);
+            }
+            index.build(&plan.wants, &view);
+            // A field may have turned out to be one that is read from its rows.
+            let settled = Plan::of(query, &index);
+            if !index.has(&settled.wants) || settled.reads_rows != plan.reads_rows {
+                continue;
+            }
+            let index = RwLockWriteGuard::downgrade(index);
+            return Ok(Asked {
+                found: answer(query, &index, &view, wanted),
+                version,
+                view,
+                index: Some(index),
+            });
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Which: one expression tree for conditions on flows, deployments, runs, task runs, pools and queues, and its evaluation.
 
 pub mod build;
+mod cursor;
+mod explain;
 mod expr;
 mod field;
 pub mod json;
@@ -15,6 +17,8 @@ pub mod text;
 
 use std::sync::Arc;
 
+pub use cursor::{Cursor, CursorError};
+pub use explain::{By, Explained, Tested, Way};
 pub use expr::{Bound, Expr, Mismatch, Node, Op, Set, Side, Sorted, Test};
 pub use field::{Entity, Field, Kind, PLACES, Place, STATE_TYPES, STATUSES, StateType, Status};
 pub use json::{Location, Notice, NoticeKind, Part, Refusal, RefusalKind, Shape, Unprintable};
@@ -24,7 +28,9 @@ pub use records::{Records, Tags, Value};
 pub use relation::Relation;
 pub use text::{TextError, TextErrorKind};
 
-use program::Program;
+pub(crate) use pattern::fold;
+pub(crate) use program::Program;
+pub(crate) use records::{Owned, read};
 
 /// A condition on rows of one kind: checked, compiled, and then never changed.
 ///

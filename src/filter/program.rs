@@ -119,6 +119,11 @@ impl Program {
         }
     }
 
+    /// Whether the test of one field holds on this value. For programs made of a single test.
+    pub(crate) fn accepts(&self, value: Value<'_>) -> bool {
+        self.matches(&Single(value), 0)
+    }
+
     #[inline]
     pub(crate) fn matches<R: Records + ?Sized>(&self, records: &R, row: u32) -> bool {
         let mut at = self.start;
@@ -130,6 +135,20 @@ impl Program {
             };
         }
         at == YES
+    }
+}
+
+/// One value, in the place of every field.
+struct Single<'a>(Value<'a>);
+
+impl Records for Single<'_> {
+    #[inline]
+    fn value(&self, _: Field, _: u32) -> Value<'_> {
+        self.0
+    }
+
+    fn any_related(&self, _: Relation, _: u32, _: &mut dyn FnMut(u32) -> bool) -> bool {
+        false
     }
 }
 

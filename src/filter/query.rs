@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::cursor::Cursor;
 use super::field::{Entity, Field, Kind};
 use super::limits::Limits;
 use super::records::{Records, read};
@@ -175,6 +176,7 @@ pub struct Query {
     filter: Filter,
     sort: Vec<SortKey>,
     start: Start,
+    after: Option<Cursor>,
     limit: u32,
     notices: Vec<Notice>,
 }
@@ -202,6 +204,9 @@ pub enum QueryError {
         /// What is sorted.
         entity: Entity,
     },
+    /// A cursor of another sort.
+    #[error("the cursor belongs to another sort; ask with the sort of the page that gave it")]
+    Cursor,
 }
 
 impl Query {
@@ -216,6 +221,7 @@ impl Query {
             filter,
             sort,
             start: Start::Offset(0),
+            after: None,
             limit: Limits::default().page,
             notices: Vec::new(),
         }
@@ -229,6 +235,7 @@ impl Query {
     /// [`QueryError::Sort`] if a field is not of these rows or is a list.
     pub fn sorted_by(mut self, keys: impl IntoIterator<Item = SortKey>) -> Result<Self, QueryError> {
         let entity = self.entity();
+        self.after = None;
         self.sort.clear();
         for key in keys {
             if key.field.entity() != entity || key.field.kind() == Kind::Tags {
@@ -264,6 +271,31 @@ impl Query {
         Ok(self)
     }
 
+    /// Starts behind a place in the sort, in which [`start`](Self::start) then counts. The count of an answer stays that of all
+    /// rows that match.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Cursor`] if the cursor is not of this query's sort. Setting the sort drops the cursor.
+    pub fn after(mut self, cursor: Cursor) -> Result<Self, QueryError> {
+        if !cursor.fits(&self.sort) {
+            return Err(QueryError::Cursor);
+        }
+        self.after = Some(cursor);
+        Ok(self)
+    }
+
+    /// The place behind which it starts, if one was given.
+    #[must_use]
+    pub const fn cursor(&self) -> Option<&Cursor> {
+        self.after.as_ref()
+    }
+
+    /// Whether a row sorts behind the cursor, if there is one.
+    fn is_open<R: Records + ?Sized>(&self, records: &R, row: u32) -> bool {
+        (self.after.as_ref()).is_none_or(|cursor| cursor.is_before(|field| read(records, field, row)))
+    }
+
     pub(crate) fn noticing(mut self, notices: Vec<Notice>) -> Self {
         self.notices = notices;
         self
@@ -295,6 +327,15 @@ impl Query {
     #[must_use]
     pub fn sort(&self) -> &[SortKey] {
         &self.sort
+    }
+
+    /// The one key that decides, with the ascending id behind it; `None` for a sort by more.
+    pub(crate) fn single_key(&self) -> Option<SortKey> {
+        match *self.sort {
+            [key] => Some(key),
+            [key, id] if id == SortKey::ascending(id.field) && id.field == self.entity().id() => Some(key),
+            _ => None,
+        }
     }
 
     /// From where.
@@ -349,27 +390,38 @@ impl Query {
         })
     }
 
+    /// Of rows that match, in any order: those of the window, in order.
+    pub(crate) fn window_of<R: Records + ?Sized>(
+        &self,
+        records: &R,
+        rows: impl Iterator<Item = u32>,
+    ) -> Vec<u32> {
+        let mut best = self.best();
+        for row in rows {
+            if self.limit > 0 && self.is_open(records, row) {
+                best.offer(row, |a, b| self.order(records, a, b));
+            }
+        }
+        best.finish(self.offset(), |a, b| self.order(records, a, b))
+    }
+
+    fn best(&self) -> Best {
+        let reach = self.offset().saturating_add(u64::from(self.limit));
+        Best {
+            reach: usize::try_from(reach).unwrap_or(usize::MAX),
+            rows: Vec::new(),
+            bar: None,
+        }
+    }
+
     /// Answers by looking at every row of `rows` once.
     ///
     /// Keeps at most twice as many row numbers as the window reaches to, so the first page of a million needs room for a
     /// few hundred. Takes time in proportion to the rows, plus sorting the window.
     pub fn run<R: Records + ?Sized>(&self, records: &R, rows: impl IntoIterator<Item = u32>) -> Answer {
-        let reach = self.offset().saturating_add(u64::from(self.limit));
-        let mut best = Best {
-            reach: usize::try_from(reach).unwrap_or(usize::MAX),
-            rows: Vec::new(),
-            bar: None,
-        };
         let mut count = 0;
-        for row in rows {
-            if self.filter.matches(records, row) {
-                count += 1;
-                if self.limit > 0 {
-                    best.offer(row, |a, b| self.order(records, a, b));
-                }
-            }
-        }
-        let rows = best.finish(self.offset(), |a, b| self.order(records, a, b));
+        let matching = rows.into_iter().filter(|&row| self.filter.matches(records, row));
+        let rows = self.window_of(records, matching.inspect(|_| count += 1));
         Answer {
             rows,
             count,

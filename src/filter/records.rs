@@ -143,6 +143,50 @@ impl Value<'_> {
     }
 }
 
+/// A value, owned; not for tag lists, which count as null.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Owned {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Time(i64),
+    Code(u8),
+    Text(Arc<str>),
+    Uuid(Uuid),
+}
+
+impl Owned {
+    pub(crate) fn of(value: Value<'_>) -> Self {
+        match value {
+            Value::Null | Value::Tags(_) => Self::Null,
+            Value::Bool(value) => Self::Bool(value),
+            Value::Int(value) => Self::Int(value),
+            Value::Time(value) => Self::Time(value),
+            Value::Code(value) => Self::Code(value),
+            Value::Text(value) => Self::Text(value.into()),
+            Value::Uuid(value) => Self::Uuid(value),
+        }
+    }
+
+    pub(crate) fn value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Int(value) => Value::Int(*value),
+            Self::Time(value) => Value::Time(*value),
+            Self::Code(value) => Value::Code(*value),
+            Self::Text(value) => Value::Text(value),
+            Self::Uuid(value) => Value::Uuid(*value),
+        }
+    }
+
+    /// Whether this is the value. Allocates nothing.
+    pub(crate) fn is(&self, value: Value<'_>) -> bool {
+        std::mem::discriminant(&self.value()) == std::mem::discriminant(&value)
+            && self.value().order(value).is_eq()
+    }
+}
+
 /// Reads a field, derived ones included.
 #[inline]
 pub(crate) fn read<R: Records + ?Sized>(records: &R, field: Field, row: u32) -> Value<'_> {

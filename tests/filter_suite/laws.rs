@@ -32,8 +32,22 @@ impl Case {
     }
 }
 
-/// Draws cases from seeds 0, 1, 2, …; a failure names its seed.
+/// Draws cases from seeds; see [`for_each_seed`].
 fn for_each_case(law: impl Fn(&mut Case)) {
+    for_each_seed(|seed| {
+        let mut random = Random(seed);
+        let tables = world(&mut random);
+        let entity = random.pick(&Entity::ALL);
+        law(&mut Case {
+            random,
+            tables,
+            entity,
+        });
+    });
+}
+
+/// Tries seeds 0, 1, 2, …; a failure names its seed.
+pub(super) fn for_each_seed(law: impl Fn(u64)) {
     let only = std::env::var("TENFOLD_SEED")
         .ok()
         .and_then(|seed| seed.parse::<u64>().ok());
@@ -43,16 +57,7 @@ fn for_each_case(law: impl Fn(&mut Case)) {
         2_000
     };
     for seed in only.map_or(0..cases, |seed| seed..seed + 1) {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut random = Random(seed);
-            let tables = world(&mut random);
-            let entity = random.pick(&Entity::ALL);
-            law(&mut Case {
-                random,
-                tables,
-                entity,
-            });
-        }));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| law(seed)));
         if let Err(panic) = outcome {
             eprintln!("replay with TENFOLD_SEED={seed}");
             std::panic::resume_unwind(panic);

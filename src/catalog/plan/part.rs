@@ -1,0 +1,588 @@
+//! The parts of a plan: tests that an index answers, one row or one block at a time.
+
+use std::cell::{Cell, RefCell};
+
+use crate::catalog::index::{Column, Index, Numbers, RowSet, TagLists, Texts, Values, WORDS, Wants};
+use crate::catalog::view::CatalogView;
+use crate::filter::{
+    Bound, By, Expr, Field, Filter, Node, Op, Owned, Program, Query, Relation, Set, Side, Test, Tested,
+};
+
+/// What a query needs, as far as its filter and sort say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) wants: Wants,
+    /// Some test is answered from rows, its own or related ones.
+    pub(crate) reads_rows: bool,
+    /// Whether a run is blocked matters.
+    pub(crate) reads_place: bool,
+}
+
+impl Plan {
+    /// What `query` needs of `index`, which need not be built yet.
+    pub(crate) fn of(query: &Query, index: &Index) -> Self {
+        let mut plan = Self::default();
+        plan.need(query.filter().expr(), index);
+        match query.single_key().filter(|key| index.sorts_by(*key)) {
+            Some(key) if query.limit() > 0 => plan.wants.order = Some(key),
+            Some(_) => {}
+            None => plan.reads_rows = true,
+        }
+        plan.reads_place |= query.sort().iter().any(|key| key.field == Field::RunPlace);
+        plan
+    }
+
+    fn need(&mut self, expr: &Expr, index: &Index) {
+        match expr.node() {
+            Node::And(children) | Node::Or(children) => {
+                children.iter().for_each(|child| self.need(child, index));
+            }
+            Node::Not(inner) => self.need(inner, index),
+            Node::Test(test) => {
+                self.reads_place |= test.field() == Field::RunPlace;
+                if index.takes(test.field()) {
+                    if !self.wants.fields.contains(&test.field()) {
+                        self.wants.fields.push(test.field());
+                    }
+                } else {
+                    self.reads_rows = true;
+                }
+            }
+            Node::Exists(relation, inner) => {
+                self.reads_rows = true;
+                self.reads_place |= asks_place(inner);
+                if Index::takes_link(*relation) && !self.wants.links.contains(relation) {
+                    self.wants.links.push(*relation);
+                }
+            }
+            _ => self.reads_rows = true,
+        }
+    }
+}
+
+fn asks_place(expr: &Expr) -> bool {
+    match expr.node() {
+        Node::And(children) | Node::Or(children) => children.iter().any(asks_place),
+        Node::Not(inner) | Node::Exists(_, inner) => asks_place(inner),
+        Node::Test(test) => test.field() == Field::RunPlace,
+        _ => false,
+    }
+}
+
+/// A part, with what is guessed of it.
+pub(super) struct Part<'a> {
+    pub(super) what: What<'a>,
+    /// The share of rows that pass.
+    pub(super) share: f64,
+    /// The price of asking one row, in nanoseconds or so.
+    pub(super) each: f64,
+    /// The price of asking all rows by blocks, if all are still open.
+    pub(super) whole: f64,
+}
+
+pub(super) enum What<'a> {
+    All(Vec<Part<'a>>),
+    Any(Vec<Part<'a>>),
+    Not(Box<Part<'a>>),
+    /// The row's value is one of some.
+    Values {
+        values: &'a Values,
+        passes: Vec<bool>,
+        passing: Vec<&'a RowSet>,
+        /// Sets of the values that do not pass, where they are few.
+        failing: Option<Vec<&'a RowSet>>,
+    },
+    /// The row is in one of the sets, or in all of them.
+    Sets {
+        sets: Vec<&'a RowSet>,
+        all: bool,
+    },
+    /// The row's number is in a range.
+    Range {
+        numbers: &'a Numbers,
+        low: i64,
+        high: i64,
+    },
+    /// The row's number passes a test.
+    Number {
+        numbers: &'a Numbers,
+        test: Program,
+    },
+    /// The row's text passes a test; one of the lists must hold it in all its sets.
+    Text {
+        texts: &'a Texts,
+        test: Program,
+        candidates: Option<Vec<Vec<&'a RowSet>>>,
+    },
+    /// The row itself is asked.
+    Row(Program),
+}
+
+/// What an evaluation reads, and what it has looked at.
+pub(super) struct Sources<'a> {
+    pub(super) index: &'a Index,
+    pub(super) view: &'a CatalogView,
+    /// Rows that were asked one by one, in the index or in their tables.
+    pub(super) looked: Cell<u64>,
+    spare: RefCell<Vec<Box<[u64; WORDS]>>>,
+}
+
+const NOBODY: &RowSet = &RowSet::NONE;
+
+impl<'a> Sources<'a> {
+    pub(super) fn new(index: &'a Index, view: &'a CatalogView) -> Self {
+        Self {
+            index,
+            view,
+            looked: Cell::new(0),
+            spare: RefCell::default(),
+        }
+    }
+
+    pub(super) fn look(&self, rows: u64) {
+        self.looked.set(self.looked.get() + rows);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "estimates")]
+    fn rows(&self) -> f64 {
+        (self.index.live().len() as f64).max(1.0)
+    }
+
+    /// The part for a filter.
+    pub(super) fn part(&self, filter: &Filter) -> Part<'a> {
+        self.make(filter.expr())
+    }
+
+    fn make(&self, expr: &Expr) -> Part<'a> {
+        match expr.node() {
+            Node::And(children) => self.all(children.iter().map(|child| self.make(child)).collect()),
+            Node::Or(children) => self.any(children.iter().map(|child| self.make(child)).collect()),
+            Node::Not(inner) => {
+                let inner = self.make(inner);
+                Part {
+                    share: 1.0 - inner.share,
+                    each: inner.each,
+                    whole: inner.whole + self.pass(),
+                    what: What::Not(Box::new(inner)),
+                }
+            }
+            Node::Test(test) => self.test(expr, test),
+            Node::Exists(relation, inner) => self.exists(expr, *relation, inner),
+            _ => self.row(expr),
+        }
+    }
+
+    /// The price of one pass over the bits of all rows.
+    fn pass(&self) -> f64 {
+        self.rows() / 64.0 * 0.3
+    }
+
+    fn all(&self, mut parts: Vec<Part<'a>>) -> Part<'a> {
+        // What is cheap and lets few pass comes first.
+        parts.sort_by(|a, b| {
+            let rank = |part: &Part<'_>| part.whole / (1.001 - part.share);
+            rank(a).total_cmp(&rank(b))
+        });
+        let (mut share, mut each, mut whole) = (1.0, 1.0, 0.0);
+        for part in &parts {
+            each += share * part.each;
+            whole += part.open(share, self);
+            share *= part.share;
+        }
+        Part {
+            what: What::All(parts),
+            share,
+            each,
+            whole,
+        }
+    }
+
+    fn any(&self, mut parts: Vec<Part<'a>>) -> Part<'a> {
+        parts.sort_by(|a, b| {
+            let rank = |part: &Part<'_>| part.whole / (0.001 + part.share);
+            rank(a).total_cmp(&rank(b))
+        });
+        let (mut left, mut each, mut whole) = (1.0, 1.0, 0.0);
+        for part in &parts {
+            each += left * part.each;
+            whole += part.open(left, self) + 3.0 * self.pass();
+            left *= 1.0 - part.share;
+        }
+        Part {
+            what: What::Any(parts),
+            share: 1.0 - left,
+            each,
+            whole,
+        }
+    }
+
+    fn row(&self, expr: &Expr) -> Part<'a> {
+        Part {
+            what: What::Row(Program::new(expr)),
+            share: 0.3,
+            each: 150.0,
+            whole: self.rows() * 150.0,
+        }
+    }
+
+    fn test(&self, expr: &Expr, test: &Test) -> Part<'a> {
+        match self.index.column(test.field()) {
+            None => self.row(expr),
+            Some(Column::Values(values)) => self.values(values, |passes| {
+                let mut pass = |key: &Owned| {
+                    if let Some(code) = values.code(key) {
+                        passes[code as usize] = true;
+                    }
+                };
+                match test.op() {
+                    Op::Is(wanted) => pass(&Owned::Bool(*wanted)),
+                    Op::IsNull => pass(&Owned::Null),
+                    Op::In(Set::Uuids(items)) => items.iter().for_each(|item| pass(&Owned::Uuid(*item))),
+                    Op::In(Set::Texts(items)) => {
+                        items.iter().for_each(|item| pass(&Owned::Text((&**item).into())));
+                    }
+                    Op::In(Set::Codes(items)) => items.iter().for_each(|item| pass(&Owned::Code(*item))),
+                    _ => {
+                        let program = Program::new(expr);
+                        for (code, key, _) in values.each() {
+                            passes[code as usize] = program.accepts(key.value());
+                        }
+                    }
+                }
+            }),
+            Some(Column::Tags(tags)) => self.tags(tags, test.op()),
+            Some(Column::Numbers(numbers)) => self.number(numbers, expr, test.op()),
+            Some(Column::Text(texts)) => self.text(texts, expr, test.op()),
+        }
+    }
+
+    fn values(&self, values: &'a Values, mark: impl FnOnce(&mut [bool])) -> Part<'a> {
+        let mut passes = vec![false; values.bound()];
+        mark(&mut passes);
+        let passing: Vec<&RowSet> = (0..)
+            .zip(&passes)
+            .filter(|(_, pass)| **pass)
+            .map(|(code, _)| values.set(code))
+            .collect();
+        let failing = (values.distinct() - passing.len() < passing.len().min(64)).then(|| {
+            (values.each())
+                .filter(|(code, ..)| !passes[*code as usize])
+                .map(|(.., set)| set)
+                .collect::<Vec<_>>()
+        });
+        let rows: usize = passing.iter().map(|set| set.len()).sum();
+        let asked = failing.as_ref().map_or(passing.len(), Vec::len);
+        Part {
+            share: self.share(rows),
+            each: 4.0,
+            whole: self.pass() * small(asked),
+            what: What::Values {
+                values,
+                passes,
+                passing,
+                failing,
+            },
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "estimates")]
+    fn share(&self, rows: usize) -> f64 {
+        rows as f64 / self.rows()
+    }
+
+    fn tags(&self, tags: &'a TagLists, op: &Op) -> Part<'a> {
+        let with = |wanted: &[Box<str>]| -> Vec<&'a RowSet> {
+            wanted
+                .iter()
+                .map(|tag| tags.with(tag).unwrap_or(NOBODY))
+                .collect()
+        };
+        let (sets, all) = match op {
+            Op::HasAll(wanted) => {
+                let mut sets = with(wanted);
+                sets.sort_by_key(|set| set.len());
+                (sets, true)
+            }
+            Op::HasAny(wanted) => {
+                let mut sets = with(wanted);
+                sets.sort_by_key(|set| std::cmp::Reverse(set.len()));
+                (sets, false)
+            }
+            // The other operator that tags take.
+            _ => (vec![tags.untagged()], true),
+        };
+        let share = if all {
+            sets.iter().map(|set| self.share(set.len())).product()
+        } else {
+            1.0 - sets
+                .iter()
+                .map(|set| 1.0 - self.share(set.len()))
+                .product::<f64>()
+        };
+        Part {
+            share,
+            each: 5.0 * small(sets.len()),
+            whole: self.pass() * (small(sets.len()) + 1.0),
+            what: What::Sets { sets, all },
+        }
+    }
+
+    fn number(&self, numbers: &'a Numbers, expr: &Expr, op: &Op) -> Part<'a> {
+        let range = match op {
+            Op::Compare(side, Bound::Int(bound) | Bound::Time(bound)) => match side {
+                Side::Less => bound.checked_sub(1).map(|high| (i64::MIN, high)),
+                Side::AtMost => Some((i64::MIN, *bound)),
+                Side::AtLeast => Some((*bound, i64::MAX)),
+                Side::Greater => bound.checked_add(1).map(|low| (low, i64::MAX)),
+            },
+            _ => None,
+        };
+        let what = match range {
+            Some((low, high)) => What::Range { numbers, low, high },
+            None => What::Number {
+                numbers,
+                test: Program::new(expr),
+            },
+        };
+        Part {
+            what,
+            share: 0.3,
+            each: 4.0,
+            whole: self.rows() * 2.0,
+        }
+    }
+
+    fn text(&self, texts: &'a Texts, expr: &Expr, op: &Op) -> Part<'a> {
+        let candidates = texts.candidates(op);
+        let (share, sets) = candidates.as_ref().map_or((0.3, 0), |lists| {
+            let least = |list: &Vec<&RowSet>| list.iter().map(|set| set.len()).min().unwrap_or(0);
+            let share = lists.iter().map(|list| self.share(least(list))).sum::<f64>();
+            (share.min(1.0), lists.iter().map(Vec::len).sum())
+        });
+        let open = if candidates.is_some() { share } else { 1.0 };
+        Part {
+            what: What::Text {
+                texts,
+                test: Program::new(expr),
+                candidates,
+            },
+            share: share * 0.7,
+            each: if sets == 0 { 40.0 } else { 10.0 + 40.0 * share },
+            whole: small(sets) * self.pass() + self.rows() * open * 40.0,
+        }
+    }
+
+    /// A test of related rows. Where the row names the one that it is related to, each such one is asked once.
+    fn exists(&self, expr: &Expr, relation: Relation, inner: &Expr) -> Part<'a> {
+        let Some(values) = self.index.link(relation) else {
+            return self.row(expr);
+        };
+        let test = Program::new(inner);
+        self.values(values, |passes| {
+            for (code, key, _) in values.each() {
+                if let Owned::Int(row) = key
+                    && let Ok(row) = u32::try_from(*row)
+                {
+                    self.look(1);
+                    passes[code as usize] = test.matches(self.view, row);
+                }
+            }
+        })
+    }
+
+    /// What answers each test of an expression, in the order of its text.
+    pub(super) fn tests(&self, expr: &Expr) -> Vec<Tested> {
+        match expr.node() {
+            Node::And(children) | Node::Or(children) => {
+                children.iter().flat_map(|child| self.tests(child)).collect()
+            }
+            Node::Not(inner) => self.tests(inner),
+            _ => {
+                let (by, rows) = match self.make(expr).what {
+                    What::Values { passing, .. } => (By::Values, Some(rows_of(&passing))),
+                    What::Sets { sets, all: true } => (By::Tags, sets.first().map(|set| set.len() as u64)),
+                    What::Sets { sets, .. } => (By::Tags, Some(rows_of(&sets))),
+                    What::Range { .. } | What::Number { .. } => (By::Numbers, None),
+                    What::Text { candidates, .. } => match candidates {
+                        None => (By::Texts, None),
+                        Some(lists) => {
+                            let least = lists.iter().filter_map(|list| list.first());
+                            (By::Trigrams, Some(least.map(|set| set.len() as u64).sum()))
+                        }
+                    },
+                    _ => (By::Rows, None),
+                };
+                let test = expr.to_string();
+                vec![Tested { test, by, rows }]
+            }
+        }
+    }
+
+    /// Whether a row passes.
+    pub(super) fn passes(&self, part: &Part<'_>, row: u32) -> bool {
+        match &part.what {
+            What::All(parts) => parts.iter().all(|part| self.passes(part, row)),
+            What::Any(parts) => parts.iter().any(|part| self.passes(part, row)),
+            What::Not(inner) => !self.passes(inner, row),
+            What::Values { values, passes, .. } => {
+                passes.get(values.of(row) as usize).is_some_and(|pass| *pass)
+            }
+            What::Sets { sets, all: true } => sets.iter().all(|set| set.contains(row)),
+            What::Sets { sets, all: false } => sets.iter().any(|set| set.contains(row)),
+            What::Range { numbers, low, high } => numbers
+                .key(row)
+                .is_some_and(|number| *low <= number && number <= *high),
+            What::Number { numbers, test } => test.accepts(numbers.get(row)),
+            What::Text {
+                texts,
+                test,
+                candidates,
+            } => {
+                // The smallest set alone: it rules out most rows, and the text decides in any case.
+                let may = candidates.as_ref().is_none_or(|lists| {
+                    (lists.iter()).any(|list| list.first().is_none_or(|set| set.contains(row)))
+                });
+                may && test.accepts(texts.get(row))
+            }
+            What::Row(test) => test.matches(self.view, row),
+        }
+    }
+
+    /// Takes out of `open`, bits of rows of a block, those that do not pass.
+    pub(super) fn narrow(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
+        match &part.what {
+            What::All(parts) => {
+                for part in parts {
+                    if open.iter().all(|word| *word == 0) {
+                        return;
+                    }
+                    self.narrow(part, block, open);
+                }
+            }
+            What::Any(parts) => self.with_spare(open.len(), |passed| {
+                passed.fill(0);
+                self.with_spare(open.len(), |rest| {
+                    for part in parts {
+                        for ((rest, open), passed) in rest.iter_mut().zip(&*open).zip(&*passed) {
+                            *rest = open & !passed;
+                        }
+                        if rest.iter().all(|word| *word == 0) {
+                            break;
+                        }
+                        self.narrow(part, block, rest);
+                        for (passed, rest) in passed.iter_mut().zip(&*rest) {
+                            *passed |= rest;
+                        }
+                    }
+                });
+                open.copy_from_slice(passed);
+            }),
+            What::Not(inner) => self.with_spare(open.len(), |passed| {
+                passed.copy_from_slice(open);
+                self.narrow(inner, block, passed);
+                for (open, passed) in open.iter_mut().zip(&*passed) {
+                    *open &= !passed;
+                }
+            }),
+            What::Values { passing, failing, .. } => {
+                let asked = failing.as_ref().map_or(passing.len(), Vec::len);
+                // A set costs about as much as asking sixty rows.
+                if asked > 1 && count(open) < asked as u64 * 60 {
+                    self.sift(part, block, open);
+                } else if let Some(failing) = failing {
+                    failing.iter().for_each(|set| set.and_not_into(block, open));
+                } else {
+                    self.keep_any(passing, block, open);
+                }
+            }
+            What::Sets { sets, all: true } => sets.iter().for_each(|set| set.and_into(block, open)),
+            What::Sets { sets, all: false } => self.keep_any(sets, block, open),
+            What::Text { candidates, .. } => {
+                match candidates.as_deref() {
+                    None => {}
+                    Some([list]) => list.iter().for_each(|set| set.and_into(block, open)),
+                    Some(lists) => self.with_spare(open.len(), |passed| {
+                        passed.fill(0);
+                        self.with_spare(open.len(), |rest| {
+                            for list in lists {
+                                rest.copy_from_slice(open);
+                                list.iter().for_each(|set| set.and_into(block, rest));
+                                for (passed, rest) in passed.iter_mut().zip(&*rest) {
+                                    *passed |= rest;
+                                }
+                            }
+                        });
+                        open.copy_from_slice(passed);
+                    }),
+                }
+                self.sift(part, block, open);
+            }
+            What::Range { .. } | What::Number { .. } | What::Row(_) => self.sift(part, block, open),
+        }
+    }
+
+    /// Keeps the rows that are in one of the sets.
+    fn keep_any(&self, sets: &[&RowSet], block: usize, open: &mut [u64]) {
+        if let [set] = sets {
+            set.and_into(block, open);
+            return;
+        }
+        self.with_spare(open.len(), |passed| {
+            passed.fill(0);
+            sets.iter().for_each(|set| set.or_into(block, passed));
+            for (open, passed) in open.iter_mut().zip(&*passed) {
+                *open &= passed;
+            }
+        });
+    }
+
+    /// Asks every row that is open.
+    fn sift(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
+        let base = u32::try_from(block).expect("rows have 32 bits") << 16;
+        let mut looked = 0;
+        for (index, word) in (0..).zip(open) {
+            let mut left = *word;
+            while left != 0 {
+                let bit = left.trailing_zeros();
+                left &= left - 1;
+                looked += 1;
+                if !self.passes(part, base + index * 64 + bit) {
+                    *word &= !(1 << bit);
+                }
+            }
+        }
+        self.look(looked);
+    }
+
+    /// Lends a block of bits, whatever they are.
+    fn with_spare(&self, words: usize, lend: impl FnOnce(&mut [u64])) {
+        let spare = self.spare.borrow_mut().pop();
+        let mut bits = spare.unwrap_or_else(|| Box::new([0; WORDS]));
+        lend(&mut bits[..words]);
+        self.spare.borrow_mut().push(bits);
+    }
+}
+
+impl Part<'_> {
+    /// The price by blocks when only this share of rows is still open.
+    fn open(&self, share: f64, sources: &Sources<'_>) -> f64 {
+        match &self.what {
+            What::All(_) | What::Any(_) | What::Not(_) | What::Sets { .. } => self.whole,
+            What::Values { .. } => self.whole.min(sources.rows() * share * self.each),
+            What::Range { .. } | What::Number { .. } | What::Text { .. } | What::Row(_) => self.whole * share,
+        }
+    }
+}
+
+fn rows_of(sets: &[&RowSet]) -> u64 {
+    sets.iter().map(|set| set.len() as u64).sum()
+}
+
+pub(super) fn count(words: &[u64]) -> u64 {
+    words.iter().map(|word| u64::from(word.count_ones())).sum()
+}
+
+/// A length as a figure; beyond some length it makes no difference.
+fn small(length: usize) -> f64 {
+    u32::try_from(length).map_or(f64::from(u32::MAX), f64::from)
+}

@@ -1,0 +1,238 @@
+//! The ways to an answer, and the choice between them.
+
+use super::part::{Part, Sources, What, count};
+use crate::catalog::index::{BLOCK, Index, Order, Place, RowSet, WORDS, bits};
+use crate::catalog::view::CatalogView;
+use crate::filter::{Query, Tested, Way};
+
+/// What is wanted of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) rows: bool,
+    pub(crate) count: bool,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The rows of the window, in order.
+    pub(crate) rows: Vec<u32>,
+    /// How many rows match, if that was wanted.
+    pub(crate) count: Option<u64>,
+    pub(crate) way: Way,
+    /// Rows asked one by one.
+    pub(crate) looked: u64,
+}
+
+/// Steps of a walk beyond which blocks are at least tried.
+const STRIDE: f64 = 4.0;
+
+/// Answers from an index that has what the query's plan wants, and a view of the same version that shows what it reads.
+pub(crate) fn answer(query: &Query, index: &Index, view: &CatalogView, wanted: Wanted) -> Found {
+    let sources = Sources::new(index, view);
+    let part = sources.part(query.filter());
+    let job = Job {
+        query,
+        sources: &sources,
+        order: query.single_key().and_then(|key| index.order(key)),
+        skip: usize::try_from(query.offset()).unwrap_or(usize::MAX),
+        take: query.limit() as usize,
+    };
+    let (rows, count, way) = job.find(
+        &part,
+        Wanted {
+            rows: wanted.rows && query.limit() > 0,
+            ..wanted
+        },
+    );
+    Found {
+        rows,
+        count,
+        way,
+        looked: sources.looked.get(),
+    }
+}
+
+/// What answers each test of a query's filter.
+pub(crate) fn tests(query: &Query, index: &Index, view: &CatalogView) -> Vec<Tested> {
+    Sources::new(index, view).tests(query.filter().expr())
+}
+
+struct Job<'a> {
+    query: &'a Query,
+    sources: &'a Sources<'a>,
+    order: Option<&'a Order>,
+    skip: usize,
+    take: usize,
+}
+
+impl Job<'_> {
+    #[expect(clippy::cast_precision_loss, reason = "estimates")]
+    fn find(&self, part: &Part<'_>, wanted: Wanted) -> (Vec<u32>, Option<u64>, Way) {
+        let rows = self.sources.index.live().len() as f64;
+        let known = wanted.count.then(|| self.size(part)).flatten();
+        if !wanted.rows && (known.is_some() || !wanted.count) {
+            return (Vec::new(), known, Way::Sizes);
+        }
+        let rarest = rarest(part);
+        let pick = rarest.as_ref().map_or(f64::INFINITY, |sets| {
+            let rare: usize = sets.iter().map(|set| set.len()).sum();
+            rare as f64 * (part.each + 4.0 + part.share * rows / (rare as f64 + 1.0) * 30.0)
+        });
+        let blocks = part.whole + 2_000.0;
+        if wanted.rows && (known.is_some() || !wanted.count) && self.order.is_some() {
+            let reach = self.skip.saturating_add(self.take) as f64;
+            let steps = (reach / part.share.max(1e-9)).min(rows);
+            let walk = steps * (part.each + 1.5);
+            // After the blocks, the page still has to be found.
+            if walk <= pick.min(blocks + 2.0 * steps)
+                && let Some(found) = self.walk(part, steps * STRIDE + 256.0)
+            {
+                return (found, known, Way::Walk);
+            }
+        }
+        if let Some(sets) = rarest
+            && pick < blocks
+        {
+            let mut matching: Vec<u32> = Vec::new();
+            for set in sets {
+                self.sources.look(set.len() as u64);
+                matching.extend(set.iter().filter(|&row| self.sources.passes(part, row)));
+            }
+            let count = matching.len() as u64;
+            let found = if wanted.rows {
+                self.picked(matching)
+            } else {
+                Vec::new()
+            };
+            return (found, Some(count), Way::Pick);
+        }
+        self.blocks(part, wanted)
+    }
+
+    /// How many rows pass, where that is known without asking any.
+    fn size(&self, part: &Part<'_>) -> Option<u64> {
+        let all = self.sources.index.live().len() as u64;
+        match &part.what {
+            What::All(parts) if parts.is_empty() => Some(all),
+            What::Any(parts) if parts.is_empty() => Some(0),
+            What::Not(inner) => Some(all - self.size(inner)?),
+            What::Values { passing, .. } => Some(passing.iter().map(|set| set.len() as u64).sum()),
+            What::Sets { sets, .. } if sets.len() == 1 => Some(sets[0].len() as u64),
+            _ => None,
+        }
+    }
+
+    /// The first place behind the query's cursor.
+    fn start(&self, order: &Order) -> Place {
+        match self.query.cursor() {
+            None => Place::FIRST,
+            Some(_) => order.search(|row| !self.is_open(row)),
+        }
+    }
+
+    fn is_open(&self, row: u32) -> bool {
+        let index = self.sources.index;
+        (self.query.cursor()).is_none_or(|cursor| cursor.is_before(|field| index.sort_value(field, row)))
+    }
+
+    /// The window, by asking rows in the order of the sort; `None` when that takes more than `most` steps.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an estimate"
+    )]
+    fn walk(&self, part: &Part<'_>, most: f64) -> Option<Vec<u32>> {
+        let order = self.order?;
+        let mut left = most as u64;
+        let mut skip = self.skip;
+        let mut found = Vec::with_capacity(self.take.min(1_024));
+        for row in order.from(self.start(order)) {
+            if left == 0 {
+                self.sources.look(most as u64);
+                return None;
+            }
+            left -= 1;
+            if self.sources.passes(part, row) {
+                if skip > 0 {
+                    skip -= 1;
+                    continue;
+                }
+                found.push(row);
+                if found.len() == self.take {
+                    break;
+                }
+            }
+        }
+        self.sources.look(most as u64 - left);
+        Some(found)
+    }
+
+    /// The window, from all rows that match.
+    fn picked(&self, mut matching: Vec<u32>) -> Vec<u32> {
+        match self.order {
+            Some(order) => {
+                if self.query.cursor().is_some() {
+                    matching.retain(|&row| self.is_open(row));
+                }
+                order.window(matching, self.skip, self.take)
+            }
+            None => self.query.window_of(self.sources.view, matching.into_iter()),
+        }
+    }
+
+    /// The window and the count, from bits for all rows.
+    fn blocks(&self, part: &Part<'_>, wanted: Wanted) -> (Vec<u32>, Option<u64>, Way) {
+        let (index, bound) = (self.sources.index, self.sources.index.bound() as usize);
+        let blocks = bound.div_ceil(BLOCK);
+        let mut passed = vec![
+            0;
+            if wanted.rows {
+                bound.div_ceil(64)
+            } else {
+                WORDS.min(bound.div_ceil(64))
+            }
+        ];
+        let mut total = 0;
+        for block in 0..blocks {
+            let words = (bound - block * BLOCK).div_ceil(64).min(WORDS);
+            let from = if wanted.rows { block * WORDS } else { 0 };
+            let open = &mut passed[from..from + words];
+            open.fill(0);
+            index.live().or_into(block, open);
+            self.sources.narrow(part, block, open);
+            total += count(open);
+        }
+        if !wanted.rows {
+            return (Vec::new(), Some(total), Way::Blocks);
+        }
+        let holds = |row: u32| passed[row as usize / 64] >> (row % 64) & 1 == 1;
+        let reach = self.skip.saturating_add(self.take) as u64;
+        // To the end of the page, a walk takes a step for each row of the order; picking takes more for each row that matches.
+        if let Some(order) = self.order
+            && total > 0
+            && u128::from(reach) * order.len() as u128 / u128::from(total) < 8 * u128::from(total)
+        {
+            let rows = order.from(self.start(order)).filter(|&row| holds(row));
+            let found = rows.skip(self.skip).take(self.take).collect();
+            return (found, Some(total), Way::BlocksWalk);
+        }
+        (self.picked(bits(&passed).collect()), Some(total), Way::Blocks)
+    }
+}
+
+/// The smallest group of sets of which one must hold every row that passes.
+fn rarest<'a>(part: &'a Part<'_>) -> Option<Vec<&'a RowSet>> {
+    let size = |sets: &Vec<&RowSet>| sets.iter().map(|set| set.len()).sum::<usize>();
+    match &part.what {
+        What::All(parts) => parts.iter().filter_map(rarest).min_by_key(size),
+        What::Values { passing, .. } => Some(passing.clone()),
+        What::Sets { sets, all: true } => Some(vec![sets.first()?]),
+        What::Sets { sets, all: false } if sets.len() == 1 => Some(sets.clone()),
+        What::Text {
+            candidates: Some(lists),
+            ..
+        } if lists.len() == 1 => Some(vec![lists[0].first()?]),
+        _ => None,
+    }
+}
