@@ -1,5 +1,6 @@
 //! Single calls of schedules and the timeline, with criterion's statistics. The promises are lines of the ratio bench.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -61,5 +62,44 @@ fn timeline(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, occurrences, timeline);
+/// What the engine does with the timeout of an attempt: insert, ask for the next deadline, cancel, ask again; among 100,000
+/// that wait. An ordered map, which the engine uses, and the timeline.
+fn timers(criterion: &mut Criterion) {
+    const AMONG: i64 = 100_000;
+    const AHEAD: i64 = 60_000_000;
+    criterion.bench_function("timers/ordered_map", |bench| {
+        let mut map: BTreeMap<(i64, u64), u32> = BTreeMap::new();
+        let mut seq = 0;
+        for n in 0..AMONG {
+            map.insert((n * 7_919 % AMONG * 1_000, seq), 0);
+            seq += 1;
+        }
+        let mut now = 0;
+        bench.iter(|| {
+            now += 100;
+            seq += 1;
+            map.insert((now % 1_000_000 + AHEAD, seq), 0);
+            black_box(map.first_key_value());
+            map.remove(&(now % 1_000_000 + AHEAD, seq));
+            black_box(map.first_key_value());
+        });
+    });
+    criterion.bench_function("timers/timeline", |bench| {
+        let mut timeline = Timeline::new();
+        timeline.pop_due(-1);
+        for n in 0..AMONG {
+            timeline.insert(n * 7_919 % AMONG * 1_000, 0_u32);
+        }
+        let mut now = 0;
+        bench.iter(|| {
+            now += 100;
+            let handle = timeline.insert(now % 1_000_000 + AHEAD, 0);
+            black_box(timeline.next_deadline());
+            timeline.cancel(handle);
+            black_box(timeline.next_deadline());
+        });
+    });
+}
+
+criterion_group!(benches, occurrences, timeline, timers);
 criterion_main!(benches);

@@ -28,6 +28,8 @@ mod model_tests;
 mod occurrence;
 mod pause;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
 mod pools;
 mod query;
 mod read;

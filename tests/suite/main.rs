@@ -4,6 +4,7 @@
 mod asked;
 mod attempts;
 mod bounds;
+mod clocks;
 mod keys;
 mod overlap;
 mod refusals;
