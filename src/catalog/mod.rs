@@ -18,7 +18,8 @@ pub(crate) use index::Index;
 pub(crate) use past::{Left, Past};
 pub(crate) use plan::{Found, Plan, Wanted, answer, tests};
 pub(crate) use rows::{
-    DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunRow, TaskRunRow, When, instant, shared_tags,
+    DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunLimits, RunRow, TaskRunRow, When, instant,
+    shared_tags,
 };
 pub(crate) use table::Table;
 pub(crate) use view::{CatalogView, Stop, Tables};

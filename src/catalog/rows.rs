@@ -10,6 +10,8 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, TaskRunId};
+
+use crate::limit::{Ask, LimitKey, Request};
 use crate::model::{
     CreatedBy, Deployment, Flow, Object, Place, Retry, StateType, TaskRun, Text, WorkPool, WorkQueue,
 };
@@ -73,11 +75,34 @@ pub(crate) struct RunBody {
     pub(crate) key: Option<Text>,
     pub(crate) retry: Retry,
     pub(crate) timeout: Option<Duration>,
+    /// None for a run that names no limit.
+    pub(crate) limits: Option<Arc<RunLimits>>,
     pub(crate) auto_scheduled: bool,
     pub(crate) created_by: Option<CreatedBy>,
     pub(crate) parent: Option<TaskRunId>,
     pub(crate) deployment_version: Option<Text>,
     pub(crate) flow_version: Option<Text>,
+}
+
+/// The limits that a run names, and what the names meant when it was accepted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunLimits {
+    pub(crate) request: Request,
+    /// As many as the request names, once they have been looked up; none for a name that stood for nothing.
+    pub(crate) keys: Vec<Option<LimitKey>>,
+}
+
+impl RunLimits {
+    /// What is asked of limits that were there.
+    pub(crate) fn asks(&self) -> impl Iterator<Item = Ask> {
+        let keys = self.keys.iter().zip(self.request.iter());
+        keys.filter_map(|(key, (_, weight))| {
+            Some(Ask {
+                limit: (*key)?,
+                weight,
+            })
+        })
+    }
 }
 
 /// A run, as far as readers are concerned. What the engine needs to move it on is kept beside the table.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::rows::{DeploymentRow, FlowRow, PoolRow, QueueRow, RunRow, TaskRunRow, When};
+use super::rows::{DeploymentRow, FlowRow, PoolRow, QueueRow, RunLimits, RunRow, TaskRunRow, When};
 use super::table::{Changes, View};
 use crate::filter::{Entity, Field, Records, Relation, Tags, Value};
 use crate::ids::TaskRunId;
+use crate::limit::LimitKey;
 use crate::model::{Place, StateType};
 
 /// Rows related to a row, for one relation.
@@ -26,6 +27,8 @@ pub(crate) struct CatalogView {
     pub(crate) queues: View<Arc<QueueRow>>,
     /// For each deployment whose limit stops some of its waiting runs: the first that it stops.
     pub(crate) stopped: HashMap<u32, Stop>,
+    /// For each named limit that stops some that wait for it: the first that it stops.
+    pub(crate) stopped_by_name: HashMap<LimitKey, Stop>,
     /// Relations to many, made when a filter first asks for them.
     related: [OnceCell<Related>; RELATIONS],
 }
@@ -56,7 +59,12 @@ impl Tables {
 
 impl super::Catalog {
     /// The tables asked for; the others are empty in it.
-    pub(crate) fn view(&self, tables: Tables, stopped: HashMap<u32, Stop>) -> CatalogView {
+    pub(crate) fn view(
+        &self,
+        tables: Tables,
+        stopped: HashMap<u32, Stop>,
+        stopped_by_name: HashMap<LimitKey, Stop>,
+    ) -> CatalogView {
         fn view<T: Clone>(wanted: bool, table: &super::Table<T>) -> View<T> {
             if wanted { table.view() } else { View::EMPTY }
         }
@@ -68,6 +76,7 @@ impl super::Catalog {
             pools: view(tables.has(Entity::Pool), &self.pools),
             queues: view(tables.has(Entity::Queue), &self.queues),
             stopped,
+            stopped_by_name,
             related: Default::default(),
         }
     }
@@ -164,14 +173,21 @@ impl CatalogView {
             .is_some_and(|queue| {
                 queue.data.is_paused || self.pools.get(queue.pool).is_some_and(|pool| pool.data.is_paused)
             });
+        let behind = |stop: &Stop| {
+            (std::cmp::Reverse(run.priority), run.due, run.seq)
+                >= (std::cmp::Reverse(stop.priority), stop.due, stop.seq)
+        };
         let stopped = run
             .deployment
             .and_then(|deployment| self.stopped.get(&deployment))
-            .is_some_and(|stop| {
-                (std::cmp::Reverse(run.priority), run.due, run.seq)
-                    >= (std::cmp::Reverse(stop.priority), stop.due, stop.seq)
-            });
-        if paused || stopped {
+            .is_some_and(behind);
+        let stopped_by_name = || {
+            let named = run.body.limits.as_deref().into_iter().flat_map(RunLimits::asks);
+            named
+                .filter_map(|ask| self.stopped_by_name.get(&ask.limit))
+                .any(behind)
+        };
+        if paused || stopped || stopped_by_name() {
             Place::Blocked
         } else {
             Place::Ready

@@ -101,6 +101,8 @@ impl Core {
             }
             MonoEvent::Timeout { row } => self.timed_out(row, at),
             MonoEvent::PauseOver { row } => self.pause_over(row, at),
+            MonoEvent::Room { limit } => self.room_came(limit),
+            MonoEvent::Lease => self.leases_lapsed(),
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) schedules: usize,
     #[serde(default = "index_from")]
     pub(crate) index_from: usize,
+    pub(crate) limits: usize,
+    pub(crate) bypass_bound: Option<u32>,
     pub(crate) planned_least: usize,
     pub(crate) planned_most: usize,
     pub(crate) planned_span_least: i64,
@@ -58,6 +60,8 @@ impl Default for Settings {
             queues: 10_000,
             schedules: 100,
             index_from: index_from(),
+            limits: 100_000,
+            bypass_bound: None,
             planned_least: 3,
             planned_most: 100,
             planned_span_least: 3600 * SECOND,
@@ -101,12 +105,14 @@ pub(crate) fn micros(span: Duration) -> i64 {
 /// | [`schedules`](Self::schedules) | 100 | schedules of one deployment; and removed ones whose used occurrences are remembered |
 /// | [`called_off`](Self::called_off) | 10,000 | future occurrences of one schedule that were called off; it is planned no further until one is past |
 /// | [`index_from`](Self::index_from) | 512 | rows of a table that queries scan, without an index |
+/// | [`limits`](Self::limits) | 100,000 | named limits, templates and what they make included |
+/// | [`bypass_bound`](Self::bypass_bound) | none | how often a waiting run is overtaken at a limit before it reserves it |
 /// | [`planned_runs`](Self::planned_runs) | 3 to 100 | runs planned ahead for one schedule |
 /// | [`planned_span`](Self::planned_span) | 1 hour to 100 days | how far ahead they are planned |
 /// | [`late_after`](Self::late_after) | 15 seconds | after that, an occurrence first seen is missed |
 /// | [`catch_up`](Self::catch_up) | the latest, within 10 minutes | which missed occurrences still run |
 ///
-/// Fixed: 500 runs in a batch, 524,288 bytes of parameters in a run and as many of its result, both nested at most 100 deep,
+/// Fixed: eight limits that a run names, 1,000,000 leases of slots, 500 runs in a batch, 524,288 bytes of parameters in a run and as many of its result, both nested at most 100 deep,
 /// 10,000 bytes of a message, nested 100 deep, 100 tags, 1,000 bytes in a name,
 /// tag or key, 10,000 retries, 100 years for any span.
 #[derive(Debug)]
@@ -208,6 +214,21 @@ impl EngineBuilder {
         self
     }
 
+    /// Most named limits, templates and what they make included. Default: 100,000.
+    pub fn limits(mut self, most: usize) -> Self {
+        self.settings.limits = most;
+        self
+    }
+
+    /// How often the first that waits for slots of a limit may be overtaken there by runs that come later in claim order
+    /// and need fewer. After that it reserves the limit: until it has started (or is called off, or its queue is paused), no later run
+    /// is let in there. Without it a run that needs many slots can wait for as long as others that need few keep coming. 1 or more. Default:
+    /// none, which is any number of times.
+    pub fn bypass_bound(mut self, times: u32) -> Self {
+        self.settings.bypass_bound = Some(times);
+        self
+    }
+
     /// How many runs are planned ahead for one schedule, at least and at most. Default: 3 and 100.
     pub fn planned_runs(mut self, least: usize, most: usize) -> Self {
         self.settings.planned_least = least;
@@ -292,6 +313,7 @@ impl EngineBuilder {
             ("flows", settings.flows),
             ("deployments", settings.deployments),
             ("queues", settings.queues),
+            ("limits", settings.limits),
             ("planned_runs", settings.planned_most),
             ("called_off", settings.called_off),
         ];
@@ -308,6 +330,10 @@ impl EngineBuilder {
                 "0".to_owned(),
                 "give 1 or more: every engine has the queue `default`",
             );
+        }
+        if settings.bypass_bound == Some(0) {
+            let rule = "give 1 or more; for strict order set the queue to `StrictFifo`";
+            return refuse("bypass_bound", "0".to_owned(), rule);
         }
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let seed = self.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);

@@ -197,6 +197,17 @@ impl Core {
         Ok(rows)
     }
 
+    /// The same for the whole engine too: every pool with its queues.
+    pub(crate) fn rows_of(&self, scope: &Scope) -> Result<Vec<(u32, Vec<u32>)>, Error> {
+        if !scope.parts.is_empty() {
+            return self.scope_rows(scope);
+        }
+        let pools = self.pool_order.iter();
+        Ok(pools
+            .filter_map(|&pool| Some((pool, self.catalog.pools.get(pool)?.queues.clone())))
+            .collect())
+    }
+
     /// Hands out the first startable run of the scope.
     pub(crate) fn claim(&mut self, scope: &Scope, terms: Terms) -> Result<Result<Claim, Empty>, Error> {
         if scope.parts.is_empty() {
@@ -272,9 +283,7 @@ impl Core {
 
     /// Moves a run from the line into a worker's hands: slots, token, PENDING.
     pub(crate) fn take(&mut self, row: u32, terms: Terms) -> Claim {
-        // The slots first, so that leaving the line lets in only who still fits.
-        self.take_slots(row);
-        self.leave_line(row);
+        let grant = self.take_slots(row);
         self.token += 1;
         self.totals.claimed += 1;
         let (token, at) = (self.token, self.wall);
@@ -287,6 +296,7 @@ impl Core {
             supervised: terms.supervised,
             timed_out: false,
             resumed,
+            grant,
         };
         self.work[row as usize] = Work::Claimed(held);
         let run = self.enter(

@@ -13,12 +13,14 @@ use super::active::{Active, First};
 use super::builder::Settings;
 use super::finished::Finished;
 use super::ids::{Ids, row_of};
-use super::ready::{Line, Needs, Ready, Spot, UNLIMITED};
+use super::limits::Limits;
+use super::ready::{Line, Ready, Spot};
 use super::signal::{Bell, StopReason, StopSignal};
 use super::timers::{TimerKey, Timers};
 use crate::catalog::{Catalog, Left, RunBody, RunRow, When};
 use crate::clock::Now;
 use crate::ids::{DeploymentId, RunId, ScheduleId};
+use crate::limit::{Grant, LimitKey};
 use crate::model::{Place, StateType, Text};
 use crate::priority::Priority;
 
@@ -54,6 +56,8 @@ pub(crate) struct Held {
     pub(crate) timed_out: bool,
     /// The run goes on after a pause, which is no new start.
     pub(crate) resumed: bool,
+    /// Its slots of named and deployment limits; none when it is under no such limit.
+    pub(crate) grant: Option<Grant>,
 }
 
 /// Something that becomes due by the wall clock, besides runs.
@@ -66,9 +70,21 @@ pub(crate) enum WallEvent {
 /// Something that becomes due by the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum MonoEvent {
-    Retry { row: u32 },
-    Timeout { row: u32 },
-    PauseOver { row: u32 },
+    Retry {
+        row: u32,
+    },
+    Timeout {
+        row: u32,
+    },
+    PauseOver {
+        row: u32,
+    },
+    /// A limit that decays has room for the first that waits for it.
+    Room {
+        limit: LimitKey,
+    },
+    /// A lease of slots may have lapsed.
+    Lease,
 }
 
 /// One instant on both clocks, in microseconds.
@@ -90,11 +106,8 @@ impl From<Now> for Instant {
 /// What the engine keeps of a deployment besides its data.
 #[derive(Debug)]
 pub(crate) struct DeploymentWork {
-    /// The number of its limit in the ready order.
-    pub(crate) gate: u32,
-    pub(crate) limit: Option<u32>,
-    /// Runs of it that are claimed: the holders of its limit.
-    pub(crate) claimed: u32,
+    /// Its own limit, in the book; none while it is unlimited.
+    pub(crate) limit: Option<LimitKey>,
     /// Its unfinished runs.
     pub(crate) active: First,
     /// What its runs have in common.
@@ -102,13 +115,6 @@ pub(crate) struct DeploymentWork {
     pub(crate) schedules: Vec<super::plan::ScheduleWork>,
     /// Schedules that an edit removed and of which something must be remembered, oldest first.
     pub(crate) removed: Vec<super::plan::Removed>,
-}
-
-impl DeploymentWork {
-    pub(crate) fn room(&self) -> u32 {
-        self.limit
-            .map_or(UNLIMITED, |limit| limit.saturating_sub(self.claimed))
-    }
 }
 
 #[derive(Debug, Default)]
@@ -168,6 +174,8 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) catalog: Catalog,
     pub(crate) ready: Ready,
+    /// The one truth about named limits and those of deployments.
+    pub(crate) limits: Limits,
     pub(crate) ids: Ids,
     pub(crate) version: u64,
     /// Engine time in microseconds; neither goes back.
@@ -197,7 +205,6 @@ pub(crate) struct Core {
     pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
     pub(crate) seq: u64,
     pub(crate) token: u64,
-    pub(crate) gates: u32,
     pub(crate) totals: Totals,
     pub(crate) effects: Effects,
     /// Who is told when there may be work. Here, so that a call in which nobody listens takes no second lock.
@@ -211,6 +218,7 @@ impl Core {
     /// A new engine's state: nothing at all.
     pub(crate) fn new(settings: Settings, seed: u64, now: Now) -> Self {
         let mut core = Self {
+            limits: Limits::new(settings.limits),
             settings,
             catalog: Catalog::default(),
             ready: Ready::default(),
@@ -237,13 +245,13 @@ impl Core {
             keys: HashMap::new(),
             seq: 0,
             token: 0,
-            gates: 0,
             totals: Totals::default(),
             effects: Effects::default(),
             bells: Vec::new(),
             stopped: false,
             busy: false,
         };
+        core.ready.set_bypass_bound(core.settings.bypass_bound);
         core.observe(now.into());
         core
     }
@@ -360,37 +368,36 @@ impl Core {
             self.run_mut(row).place = Place::Ready;
         }
         let run = self.run(row);
-        let (queue, priority, line, deployment) = (
+        let (queue, priority, line) = (
             run.queue.expect("every run of the engine has a queue"),
             run.priority,
             Line {
                 due: run.due,
                 seq: run.seq,
             },
-            run.deployment,
         );
-        let needs = match deployment.and_then(|deployment| self.deployment_work(deployment)) {
-            Some(work) if work.limit.is_some() => Needs::of(work.gate),
-            _ => Needs::NONE,
-        };
+        let needs = self.needs_of(row);
         let spot = self.ready.insert(queue, needs, priority, line, row);
         self.set_work(row, Work::Line(spot));
         self.queues[queue as usize].waiting += 1;
         self.waiting[priority.lane()] += 1;
         self.waiting_total += 1;
         // Where there is no room, whoever gives room back rings.
-        let room = deployment
-            .and_then(|deployment| self.deployments[deployment as usize].as_ref())
-            .is_none_or(|work| work.room() > 0);
-        self.effects.ring |= room && !self.engine_full();
+        self.effects.ring |= self.ready.is_let_in(spot) && !self.engine_full();
+        self.arm_limits();
     }
 
     /// Takes a run out of line.
     pub(crate) fn leave_line(&mut self, row: u32) {
+        self.leave_line_by(row, Ready::remove);
+    }
+
+    pub(crate) fn leave_line_by(&mut self, row: u32, take: impl FnOnce(&mut Ready, Spot) -> u32) {
         let Work::Line(spot) = std::mem::take(&mut self.work[row as usize]) else {
             unreachable!("the caller found the run in line")
         };
-        self.ready.remove(spot);
+        take(&mut self.ready, spot);
+        self.arm_limits();
         let run = self.run(row);
         let (queue, lane) = (
             run.queue.expect("every run of the engine has a queue"),
@@ -478,47 +485,13 @@ impl Core {
         self.work[row as usize] = work;
     }
 
-    /// Takes the slots of a run: engine, pool, queue, deployment.
-    pub(crate) fn take_slots(&mut self, row: u32) {
-        self.move_slots(row, |count| *count += 1);
-    }
-
-    /// Gives them back. Called exactly once for each taking, by whoever moves the run out of `Claimed`.
-    pub(crate) fn release_slots(&mut self, row: u32) {
-        self.move_slots(row, |count| *count -= 1);
-        self.effects.ring = true;
-    }
-
-    fn move_slots(&mut self, row: u32, change: impl Fn(&mut u32)) {
-        let run = self.run(row);
-        let (queue, deployment) = (
-            run.queue.expect("every run of the engine has a queue"),
-            run.deployment,
-        );
-        let pool = self
-            .catalog
-            .queues
-            .get(queue)
-            .expect("a queue with runs is kept")
-            .pool;
-        change(&mut self.held);
-        change(&mut self.queues[queue as usize].held);
-        change(&mut self.pools[pool as usize].held);
-        if let Some(work) = deployment.and_then(|deployment| self.deployment_work(deployment)) {
-            change(&mut work.claimed);
-            let (gate, room, limited) = (work.gate, work.room(), work.limit.is_some());
-            if limited {
-                self.ready.set_room(gate, room);
-            }
-        }
-    }
-
     /// Ends a run for good. It must have left its former place.
     pub(crate) fn finish(&mut self, row: u32, state: StateType, name: Text, message: Option<Text>, at: i64) {
         let run = self.enter(row, state, name, message, at);
         run.place = Place::Finished;
         run.end = When::at(at);
         let (id, deployment) = (run.id, run.deployment);
+        self.forget_limits(row);
         match state {
             StateType::Completed => self.totals.completed += 1,
             StateType::Failed => self.totals.failed += 1,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::core::{Core, DeploymentWork, Work};
 use super::error::Error;
 use super::plan::{Removed, ScheduleWork};
-use super::ready::UNLIMITED;
 use super::submit::{MAX_SPAN, check_labels, check_retry, check_timeout};
-use crate::catalog::{DeploymentRow, FlowRow, RunBody, instant, shared_tags};
+use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunLimits, instant, shared_tags};
 use crate::ids::{DeploymentId, FlowId, ScheduleId};
+use crate::limit::LimitKey;
 use crate::model::{
     CatchUp, CreatedBy, Deployment, DeploymentPatch, DeploymentSchedule, Flow, InvalidValue, NewDeployment,
     NewSchedule, Object, StateType, Text, check_name, check_name_or_empty, check_parameters, check_tags,
@@ -96,6 +96,7 @@ impl Core {
             key: None,
             retry: crate::model::Retry::default(),
             timeout: None,
+            limits: None,
             auto_scheduled: false,
             created_by: None,
             parent: None,
@@ -114,6 +115,7 @@ impl Core {
         check_retry(new.retry)?;
         check_timeout(new.timeout)?;
         check_schedules(&new.schedules, &self.settings)?;
+        self.check_limits(&new.limits)?;
         let named = new.pool.clone().zip(new.queue.clone());
         let queue = self.named_queue(named.as_ref())?;
         if let Some(&flow) = self.catalog.flow_names.get(&new.flow)
@@ -169,6 +171,7 @@ impl Core {
             priority: new.priority,
             retry: new.retry,
             timeout: new.timeout,
+            limits: new.limits,
         };
         let tags = shared_tags(&data.tags);
         let row = self.catalog.deployments.insert(Arc::new(DeploymentRow {
@@ -203,26 +206,21 @@ impl Core {
 
     /// Makes what the engine keeps of a deployment besides its data, from that data.
     pub(crate) fn employ(&mut self, row: u32) {
-        let gate = self.ready.vacant_gate().unwrap_or_else(|| {
-            self.gates += 1;
-            self.gates - 1
-        });
-        let limit = self
-            .catalog
-            .deployments
-            .get(row)
-            .expect("just made")
-            .data
-            .concurrency_limit;
-        self.ready.add_gate(gate, limit.unwrap_or(UNLIMITED));
+        let data = &self.catalog.deployments.get(row).expect("just made").data;
+        let limit = data
+            .concurrency_limit
+            .map(|slots| self.define_deployment_limit(row, slots));
+        self.employ_under(row, limit);
+    }
+
+    /// The same, under a limit that is in the book already.
+    pub(crate) fn employ_under(&mut self, row: u32, limit: Option<LimitKey>) {
         if self.deployments.len() <= row as usize {
             self.deployments.resize_with(row as usize + 1, || None);
         }
         let template = self.deployment_template(row);
         self.deployments[row as usize] = Some(DeploymentWork {
-            gate,
             limit,
-            claimed: 0,
             active: super::active::First::default(),
             template,
             schedules: Vec::new(),
@@ -239,7 +237,14 @@ impl Core {
             .expect("an employed deployment is kept");
         let queue = held.queue.and_then(|queue| self.catalog.queues.get(queue));
         let queue = queue.expect("an employed deployment has a queue");
+        let limits = (!held.data.limits.is_empty()).then(|| {
+            Arc::new(RunLimits {
+                request: held.data.limits.clone(),
+                keys: Vec::new(),
+            })
+        });
         Arc::new(RunBody {
+            limits,
             deployment_id: Some(held.data.id),
             parameters: Arc::new(held.data.parameters.clone()),
             tags: held.tags.clone(),
@@ -375,6 +380,9 @@ impl Core {
         if let Some(schedules) = &patch.schedules {
             check_schedules(schedules, &self.settings)?;
         }
+        if let Some(limits) = &patch.limits {
+            self.check_limits(limits)?;
+        }
         let queue = self.named_queue(patch.queue.as_ref())?;
         let mut held = (**self.catalog.deployments.get(row).expect("just found")).clone();
         let former = held.data.schedules.clone();
@@ -410,6 +418,7 @@ impl Core {
         set(&mut data.priority, patch.priority);
         set(&mut data.retry, patch.retry);
         set(&mut data.timeout, patch.timeout);
+        set(&mut data.limits, patch.limits);
         if let Some(tags) = patch.tags {
             held.tags = shared_tags(&tags);
             held.data.tags = tags;
@@ -430,7 +439,7 @@ impl Core {
         let limit = held.data.concurrency_limit;
         *self.catalog.deployments.get_mut(row).expect("just found") = Arc::new(held);
         self.changed();
-        self.set_limit(row, limit);
+        self.set_deployment_limit(row, limit);
         self.refresh_schedules(row, &former);
         self.plan_all(row);
         Ok(())
@@ -492,31 +501,6 @@ impl Core {
         made.collect()
     }
 
-    /// Sets or removes the limit of a deployment. Runs of it that are claimed already count; waiting ones obey.
-    fn set_limit(&mut self, row: u32, limit: Option<u32>) {
-        let work = self.deployments[row as usize].as_mut().expect("just found");
-        if work.limit == limit {
-            return;
-        }
-        let attached = work.limit.is_none();
-        work.limit = limit;
-        let (gate, room, first) = (work.gate, work.room(), work.active);
-        self.ready.set_room(gate, room);
-        if attached {
-            // Its waiting runs stand among those without limits; they go to their class, at their own places.
-            let waiting: Vec<u32> = self
-                .active
-                .rows(first)
-                .filter(|&run| matches!(self.work[run as usize], Work::Line(_)))
-                .collect();
-            for run in waiting {
-                self.leave_line(run);
-                self.enter_line(run);
-            }
-        }
-        self.effects.ring = true;
-    }
-
     pub(crate) fn set_deployment_paused(&mut self, id: DeploymentId, paused: bool) -> Result<(), Error> {
         let row = self.deployment_row(id)?;
         if self.catalog.deployments.get(row).expect("just found").data.paused == paused {
@@ -569,7 +553,9 @@ impl Core {
             );
         }
         let work = self.deployments[row as usize].take().expect("just found");
-        self.ready.forget_gate(work.gate);
+        if let Some(limit) = work.limit {
+            self.remove_limit(limit);
+        }
         for run in claimed {
             self.run_mut(run).deployment = None;
         }

@@ -117,6 +117,18 @@ pub enum Error {
         "the engine is poisoned: a broken invariant was found earlier; build a new one from the last good export"
     )]
     Poisoned,
+    /// A limit was not made or changed.
+    #[error(transparent)]
+    Limit(#[from] crate::limit::SpecError),
+    /// What is asked of limits could never be granted.
+    #[error(transparent)]
+    LimitRequest(#[from] crate::limit::RequestError),
+    /// Slots were not taken by name.
+    #[error(transparent)]
+    Increment(crate::limit::IncrementError),
+    /// A lease of slots was not renewed.
+    #[error(transparent)]
+    Lease(#[from] crate::limit::LeaseError),
     /// A schedule cannot be used.
     #[error("schedule {index}: {problem}")]
     Schedule {

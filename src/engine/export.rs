@@ -18,6 +18,7 @@ use super::error::Error;
 use super::plan::ScheduleWork;
 use crate::catalog::{CatalogView, Left, RunRow};
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
+use crate::limit::{BookState, Holder, LimitKey};
 use crate::model::{
     CreatedBy, Deployment, DeploymentSchedule, Flow, Object, Place, Retry, StateType, TaskRun, Text,
     WorkPool, WorkQueue,
@@ -51,6 +52,9 @@ pub struct Document {
     pub(super) plans: Vec<(i64, DeploymentId, ScheduleId)>,
     /// What runs wait for by the monotonic clock, with the microseconds that remain, in their order.
     pub(super) waits: Vec<(i64, Wait, RunId)>,
+    /// Named limits, those of deployments, and leases; what claims hold is taken again by them.
+    #[serde(default)]
+    pub(super) limits: BookState,
     /// Idempotency keys: fingerprint of the content, by run.
     pub(super) keys: BTreeMap<RunId, u64>,
 }
@@ -68,6 +72,9 @@ pub(super) struct DeploymentDoc {
     pub(super) data: Deployment,
     /// Loaded as a record only.
     pub(super) record: bool,
+    /// The number of its own limit among the document's.
+    #[serde(default)]
+    pub(super) limit: Option<usize>,
     pub(super) schedules: Vec<ScheduleDoc>,
     #[serde(default)]
     pub(super) removed: Vec<RemovedDoc>,
@@ -107,12 +114,14 @@ pub(super) enum Wait {
 }
 
 impl Wait {
-    fn of(event: MonoEvent) -> (Self, u32) {
-        match event {
+    fn of(event: MonoEvent) -> Option<(Self, u32)> {
+        Some(match event {
             MonoEvent::Retry { row } => (Self::Retry, row),
             MonoEvent::Timeout { row } => (Self::Timeout, row),
             MonoEvent::PauseOver { row } => (Self::Pause, row),
-        }
+            // They follow from the limits and from who waits.
+            MonoEvent::Room { .. } | MonoEvent::Lease => return None,
+        })
     }
 }
 
@@ -189,6 +198,19 @@ pub(super) struct RunDoc {
     pub(super) deployment_version: Option<Text>,
     pub(super) flow_version: Option<Text>,
     pub(super) claim: Option<ClaimDoc>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) limits: Vec<RunLimitDoc>,
+    /// How often it was overtaken, by number of the limit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) overtaken: Vec<(usize, u32)>,
+}
+
+/// A limit that a run names: the name, the slots, and the number of the limit that it stands for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct RunLimitDoc {
+    pub(super) name: String,
+    pub(super) slots: u32,
+    pub(super) limit: Option<usize>,
 }
 
 /// What is copied under the lock; the rest is read from the view at leisure.
@@ -196,6 +218,9 @@ struct Taken {
     view: CatalogView,
     document: Document,
     claims: HashMap<RunId, ClaimDoc>,
+    overtaken: HashMap<RunId, Vec<(usize, u32)>>,
+    /// The numbers of limits in the document.
+    numbers: HashMap<LimitKey, usize>,
 }
 
 impl Engine {
@@ -225,6 +250,8 @@ impl Engine {
             view,
             mut document,
             claims,
+            mut overtaken,
+            numbers,
         } = self.call(|core| Ok(core.take_export()))?;
         document.flows = view.flows.iter().map(|(_, held)| held.data.clone()).collect();
         document.work_pools = view.pools.iter().map(|(_, held)| held.data.clone()).collect();
@@ -233,14 +260,29 @@ impl Engine {
         document.flow_runs = view
             .runs
             .iter()
-            .map(|(_, run)| run_doc(run, claims.get(&run.id).copied()))
+            .map(|(_, run)| RunDoc {
+                overtaken: overtaken.remove(&run.id).unwrap_or_default(),
+                ..run_doc(run, claims.get(&run.id).copied(), &numbers)
+            })
             .collect();
         Ok(document)
     }
 }
 
-fn run_doc(run: &RunRow, claim: Option<ClaimDoc>) -> RunDoc {
+fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &HashMap<LimitKey, usize>) -> RunDoc {
     let body = &run.body;
+    let limits = body.limits.as_deref().into_iter().flat_map(|limits| {
+        let keys = limits.keys.iter().copied().chain(std::iter::repeat(None));
+        limits
+            .request
+            .iter()
+            .zip(keys)
+            .map(|((name, slots), key)| RunLimitDoc {
+                name: name.to_owned(),
+                slots,
+                limit: key.and_then(|key| numbers.get(&key).copied()),
+            })
+    });
     RunDoc {
         id: run.id,
         name: run.name.clone(),
@@ -280,6 +322,8 @@ fn run_doc(run: &RunRow, claim: Option<ClaimDoc>) -> RunDoc {
         deployment_version: body.deployment_version.clone(),
         flow_version: body.flow_version.clone(),
         claim,
+        limits: limits.collect(),
+        overtaken: Vec::new(),
     }
 }
 
@@ -299,8 +343,22 @@ impl Core {
     }
 
     fn take_export(&self) -> Taken {
-        let mut claims = HashMap::new();
+        let (mut claims, mut overtaken) = (HashMap::new(), HashMap::new());
+        let numbers: HashMap<LimitKey, usize> = (self.limits.book.listed().into_iter()).zip(0..).collect();
+        let mut limits = self.limits.book.export(self.mono_time());
+        limits
+            .grants
+            .retain(|grant| !matches!(grant.holder, Holder::Run { .. }));
         for (row, work) in (0..).zip(&self.work) {
+            if matches!(work, Work::Line(_)) {
+                let counts = self.ready.overtaken(row).into_iter();
+                let counts: Vec<_> = counts
+                    .filter_map(|(limit, times)| Some((*numbers.get(&limit)?, times)))
+                    .collect();
+                if !counts.is_empty() {
+                    overtaken.insert(self.run(row).id, counts);
+                }
+            }
             if let Work::Claimed(held) = work {
                 let claim = ClaimDoc {
                     resumed: held.resumed,
@@ -325,6 +383,9 @@ impl Core {
             DeploymentDoc {
                 data: held.data.clone(),
                 record: work.is_none(),
+                limit: work
+                    .and_then(|work| work.limit)
+                    .and_then(|limit| numbers.get(&limit).copied()),
                 schedules: schedules.collect(),
                 removed: removed.collect(),
             }
@@ -353,17 +414,20 @@ impl Core {
                 })
                 .collect(),
             waits: (self.mono_timers.iter())
-                .map(|(at, event)| {
-                    let (wait, row) = Wait::of(*event);
-                    (at - self.mono, wait, self.run(row).id)
+                .filter_map(|(at, event)| {
+                    let (wait, row) = Wait::of(*event)?;
+                    Some((at - self.mono, wait, self.run(row).id))
                 })
                 .collect(),
+            limits,
             keys,
         };
         Taken {
             view: self.view(),
             document,
             claims,
+            overtaken,
+            numbers,
         }
     }
 }

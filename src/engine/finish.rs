@@ -205,7 +205,7 @@ impl Core {
         if let Some(timer) = held.timer {
             self.mono_timers.cancel(timer);
         }
-        self.release_slots(row);
+        self.release_slots(row, held.grant);
     }
 
     /// Calls a run off. A waiting one ends at once; a claimed one is asked to stop and ends when its handler has.

@@ -16,8 +16,11 @@ use super::error::Error;
 use super::export::{ClaimDoc, DeploymentDoc, Document, FORMAT, RunDoc, ScheduleDoc, VERSION, Wait};
 use super::ids::{Ids, row_of};
 use super::{plan::ScheduleWork, submit};
-use crate::catalog::{DeploymentRow, FlowRow, Left, Past, RunBody, RunRow, TaskRunRow, When, shared_tags};
+use crate::catalog::{
+    DeploymentRow, FlowRow, Left, Past, RunBody, RunLimits, RunRow, TaskRunRow, When, shared_tags,
+};
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
+use crate::limit::{Ask, Book, BookState, Demand, Grant, Holder, LimitKey, REQUEST_LIMITS_MAX};
 use crate::model::{Place, StateType};
 
 /// What becomes of claims when a document is imported.
@@ -70,6 +73,7 @@ struct Names {
     flows: HashMap<FlowId, u32>,
     queues: HashMap<QueueId, u32>,
     deployments: HashMap<DeploymentId, u32>,
+    limits: Vec<LimitKey>,
     task_runs: HashMap<TaskRunId, u32>,
     seen: BTreeSet<Uuid>,
 }
@@ -103,6 +107,7 @@ impl Import<'_> {
             return Err(damaged("wall, seq, token", "out of range"));
         }
         self.core.wall = self.core.wall.max(document.wall);
+        self.limits(&document.limits)?;
         self.entities(&document)?;
         let mut rows = self.runs(&document, far)?;
         for (index, task_run) in document.task_runs.into_iter().enumerate() {
@@ -118,7 +123,14 @@ impl Import<'_> {
             self.core.catalog.by_id.insert(id.uuid(), row);
             self.names.task_runs.insert(id, row);
         }
-        self.places(&document.flow_runs, &rows, &document.waits, claims)?;
+        self.places(
+            &document.flow_runs,
+            &rows,
+            &document.waits,
+            &document.limits,
+            claims,
+        )?;
+        self.core.arm_lease();
         self.schedules(&document.deployments, &document.plans, &rows)?;
         self.finished(&document.finished, &mut rows)?;
         for (id, fingerprint) in document.keys {
@@ -143,6 +155,58 @@ impl Import<'_> {
         core.totals = document.totals;
         core.version = document.version.max(1);
         Ok(())
+    }
+
+    /// The limits with their leases. What claims hold comes with them, and the levels of those that decay after that.
+    fn limits(&mut self, state: &BookState) -> Result<(), Error> {
+        if state
+            .grants
+            .iter()
+            .any(|grant| !matches!(grant.holder, Holder::Lease(_)))
+        {
+            return Err(damaged("limits.grants", "only leases hold slots beside claims"));
+        }
+        let (book, keys) = Book::restore(state, self.core.mono_time())
+            .map_err(|wrong| damaged("limits", wrong.to_string()))?;
+        self.core.limits.book = book;
+        self.core.limits.book.set_limits_max(self.core.settings.limits);
+        self.names.limits = keys;
+        Ok(())
+    }
+
+    fn limit(&self, path: &str, number: usize) -> Result<LimitKey, Error> {
+        let key = self.names.limits.get(number).copied();
+        key.ok_or_else(|| damaged(path, format!("there is no limit {number}")))
+    }
+
+    /// The limits that a run names, checked like those of a submission but for what has become of them since.
+    fn run_limits(&self, path: &str, run: &RunDoc) -> Result<Option<Arc<RunLimits>>, Error> {
+        if run.limits.is_empty() {
+            return Ok(None);
+        }
+        let mut limits = RunLimits::default();
+        let mut demand = Demand::new();
+        for named in &run.limits {
+            let key = named.limit.map(|number| self.limit(path, number)).transpose()?;
+            if let Some(limit) = key {
+                let ask = Ask {
+                    limit,
+                    weight: named.slots,
+                };
+                demand
+                    .push(ask)
+                    .map_err(|wrong| damaged(path, wrong.to_string()))?;
+                if !self.core.limits.book.is_named(limit) {
+                    return Err(damaged(path, "it names a limit that cannot be named"));
+                }
+            }
+            limits.request = limits.request.slots(named.name.clone(), named.slots);
+            limits.keys.push(key);
+        }
+        if run.limits.len() > REQUEST_LIMITS_MAX {
+            return Err(damaged(path, "it names more than eight limits"));
+        }
+        Ok(Some(Arc::new(limits)))
     }
 
     fn entities(&mut self, document: &Document) -> Result<(), Error> {
@@ -251,7 +315,21 @@ impl Import<'_> {
                 ));
             }
             if !doc.record {
-                self.core.employ(row);
+                let limit = doc
+                    .limit
+                    .map(|number| self.limit(&format!("deployments[{index}].limit"), number))
+                    .transpose()?;
+                let book = &self.core.limits.book;
+                let slots = limit.map(|limit| book.slots(limit));
+                let own = limit.is_none_or(|limit| book.is_internal(limit));
+                if slots != data.concurrency_limit
+                    || !own
+                    || limit.is_some_and(|limit| self.core.limits.owners.insert(limit, row).is_some())
+                {
+                    let path = format!("deployments[{index}].limit");
+                    return Err(damaged(path, "it is not this deployment's own"));
+                }
+                self.core.employ_under(row, limit);
             }
         }
         Ok(())
@@ -301,7 +379,9 @@ impl Import<'_> {
                 submit::check_retry(run.retry)?;
                 submit::check_timeout(run.timeout)?;
             }
+            let limits = self.run_limits(&path, run)?;
             let body = RunBody {
+                limits,
                 flow,
                 flow_id: run.flow_id,
                 deployment_id: run.deployment_id,
@@ -373,6 +453,7 @@ impl Import<'_> {
         runs: &[RunDoc],
         rows: &HashMap<RunId, u32>,
         waits: &[(i64, Wait, RunId)],
+        limits: &BookState,
         claims: Claims,
     ) -> Result<(), Error> {
         // Lists of unfinished runs are in order of acceptance, lines in claim order, whatever rows are reused.
@@ -399,7 +480,22 @@ impl Import<'_> {
             if let Some(work) = employed.and_then(|row| self.core.deployments[row as usize].as_mut()) {
                 self.core.active.push(&mut work.active, row);
             }
+            self.core.retain_limits(row);
         }
+        // Holders are in the order of taking, which is that of tokens; then the levels are as they were, and only then
+        // what is put back drains them.
+        let held = order.iter().filter(|run| run.place == Place::Claimed);
+        let mut held: Vec<(u64, u32)> = held
+            .filter_map(|run| Some((run.claim?.token, rows[&run.id])))
+            .collect();
+        held.sort_unstable();
+        let mut grants = HashMap::new();
+        for (_, row) in held {
+            grants.insert(row, self.core.seize_slots(row));
+        }
+        let now = self.core.mono_time();
+        let book = &mut self.core.limits.book;
+        book.restore_levels(limits, &self.names.limits, now);
         let retries: BTreeSet<RunId> = waits
             .iter()
             .filter(|wait| wait.1 == Wait::Retry)
@@ -425,7 +521,10 @@ impl Import<'_> {
             match run.place {
                 Place::Scheduled if retries.contains(&run.id) => {}
                 Place::Scheduled => self.core.enter_later(row),
-                Place::Ready => self.core.enter_line(row),
+                Place::Ready => {
+                    self.core.enter_line(row);
+                    self.overtaken(&path(), row, &run.overtaken)?;
+                }
                 Place::Blocked => self.core.enter_buffer(row),
                 Place::Paused => {
                     self.core.paused_total += 1;
@@ -437,7 +536,7 @@ impl Import<'_> {
                     if !tokens.insert(claim.token) {
                         return Err(damaged(path(), "its fencing token stands twice"));
                     }
-                    self.claimed(row, claim, claims);
+                    self.claimed(row, claim, claims, grants.remove(&row).flatten());
                 }
                 _ => return Err(damaged(path(), "no run can be in that place")),
             }
@@ -480,10 +579,20 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn claimed(&mut self, row: u32, claim: ClaimDoc, claims: Claims) {
+    fn overtaken(&mut self, path: &str, row: u32, counts: &[(usize, u32)]) -> Result<(), Error> {
+        for &(number, times) in counts {
+            let limit = self.limit(path, number)?;
+            if let Work::Line(spot) = self.core.work[row as usize] {
+                self.core.ready.restore_overtaken(spot, limit, times);
+            }
+        }
+        self.core.arm_limits();
+        Ok(())
+    }
+
+    fn claimed(&mut self, row: u32, claim: ClaimDoc, claims: Claims, grant: Option<Grant>) {
         let core = &mut *self.core;
         if claims == Claims::Keep {
-            core.take_slots(row);
             let held = Held {
                 token: claim.token,
                 resumed: claim.resumed,
@@ -491,10 +600,12 @@ impl Import<'_> {
                 signal: None,
                 supervised: claim.supervised,
                 timed_out: claim.timed_out,
+                grant,
             };
             core.set_work(row, Work::Claimed(held));
             return;
         }
+        core.release_slots(row, grant);
         let at = core.wall;
         if core.run(row).state == Some(StateType::Cancelling) {
             // It was called off; with its worker gone, its handler has ended.

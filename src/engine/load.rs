@@ -386,6 +386,7 @@ impl Core {
         let tags = shared_tags(&record.tags);
         let (id, name) = (record.id, record.name.clone());
         let data = Deployment {
+            limits: crate::limit::Request::new(),
             id,
             created: record.created,
             updated: record.updated,
@@ -428,6 +429,7 @@ impl Core {
             })
         });
         let body = RunBody {
+            limits: None,
             flow: self.flow_of(record.flow_id).expect("links were checked"),
             flow_id: record.flow_id,
             deployment_id: record.deployment_id,

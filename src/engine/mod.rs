@@ -12,6 +12,7 @@ mod builder;
 mod bulk;
 #[cfg(test)]
 mod bulk_tests;
+mod chosen;
 mod claim;
 mod core;
 mod deploy;
@@ -22,9 +23,13 @@ mod finished;
 pub mod graph;
 mod ids;
 mod import;
+#[cfg(test)]
+mod limit_tests;
+mod limits;
 mod load;
 #[cfg(test)]
 mod model_tests;
+mod named;
 mod occurrence;
 mod pause;
 mod plan;
@@ -34,12 +39,11 @@ mod pools;
 mod query;
 mod read;
 mod ready;
-#[cfg(test)]
-mod ready_tests;
 mod remove;
 mod signal;
 mod states;
 mod status;
+mod stops;
 mod submit;
 mod tally;
 mod timers;
@@ -61,11 +65,14 @@ pub use self::error::{Empty, Error};
 pub use self::export::Document;
 pub use self::finish::{Ended, Outcome};
 pub use self::import::Claims;
+pub use self::limits::LimitPatch;
 pub use self::load::Loaded;
+pub use self::named::{NamedLimit, SlotHolder};
 pub use self::query::{Ids, Page};
 pub use self::signal::StopReason;
 pub use self::states::Answer;
 pub use self::status::{Breakdown, Concurrency, QueueStatus};
+pub use self::stops::Stop;
 pub use self::submit::{MAX_BATCH, Submitted};
 pub use crate::model::{CatchUp, Overlap};
 
@@ -79,7 +86,7 @@ use self::tally::Tally;
 use crate::clock::Clock;
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId};
 use crate::model::{
-    Deployment, DeploymentPatch, NewDeployment, NewPool, NewQueue, NewRun, Run, StateType, Text,
+    Deployment, DeploymentPatch, NewDeployment, NewPool, NewQueue, NewRun, QueueOrder, Run, StateType, Text,
 };
 use crate::priority::Priority;
 
@@ -382,6 +389,16 @@ impl Engine {
     /// [`Error::NotFound`].
     pub fn set_queue_limit(&self, pool: &str, queue: &str, limit: Option<u32>) -> Result<u64, Error> {
         self.call(|core| core.set_queue_limit(pool, queue, limit).map(|()| core.version))
+    }
+
+    /// What happens in a queue when its first run cannot start because of a limit: the next that can does, or all wait. Linear in
+    /// the different sets of limits that wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn set_queue_order(&self, pool: &str, queue: &str, order: QueueOrder) -> Result<u64, Error> {
+        self.call(|core| core.set_queue_order(pool, queue, order).map(|()| core.version))
     }
 
     /// Most runs claimed at once in the whole engine; none is unlimited. Lowering it ends nothing: it lets nobody in

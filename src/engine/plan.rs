@@ -365,6 +365,7 @@ impl Core {
         if let Some(work) = self.deployments[deployment as usize].as_mut() {
             self.active.remove(&mut work.active, row);
         }
+        self.forget_limits(row);
         self.work[row as usize] = Work::None;
         self.catalog.runs.remove(row);
         self.changed();

@@ -7,7 +7,7 @@ use super::core::{Core, QueueWork};
 use super::error::Error;
 use crate::catalog::{PoolRow, QueueRow, instant};
 use crate::ids::{PoolId, QueueId};
-use crate::model::{InvalidValue, NewPool, NewQueue, Text, WorkPool, WorkQueue, check_name};
+use crate::model::{InvalidValue, NewPool, NewQueue, QueueOrder, Text, WorkPool, WorkQueue, check_name};
 
 /// Name of the pool and of the queue that runs wait in when none is named.
 pub(crate) const DEFAULT: &str = "default";
@@ -184,6 +184,7 @@ impl Core {
             priority: new.priority.or(NonZeroU32::new(free)).unwrap_or(NonZeroU32::MAX),
             is_paused: new.paused,
             concurrency_limit: new.limit,
+            order: new.order,
         };
         (self.add_queue(pool, data), id)
     }
@@ -198,6 +199,7 @@ impl Core {
             .clone();
         let (id, name, number) = (data.id, data.name.clone(), data.priority.get());
         let paused = data.is_paused || held.data.is_paused;
+        let strict = data.order == QueueOrder::StrictFifo;
         let row = self.catalog.queues.insert(Arc::new(QueueRow { data, pool }));
         self.catalog.by_id.insert(id.uuid(), row);
         self.catalog.queue_names.insert((pool, name), row);
@@ -205,6 +207,7 @@ impl Core {
             self.queues.resize_with(row as usize + 1, QueueWork::default);
         }
         self.ready.add_queue(row, paused);
+        self.ready.set_strict(row, strict);
         let mut queues = held.queues.clone();
         let at = queues.partition_point(|&queue| self.queue_priority(queue) < number);
         queues.insert(at, row);
@@ -246,6 +249,17 @@ impl Core {
         limit: Option<u32>,
     ) -> Result<(), Error> {
         self.edit_queue(pool, queue, |data| data.concurrency_limit = limit)?;
+        Ok(())
+    }
+
+    pub(crate) fn set_queue_order(
+        &mut self,
+        pool: &str,
+        queue: &str,
+        order: QueueOrder,
+    ) -> Result<(), Error> {
+        let row = self.edit_queue(pool, queue, |data| data.order = order)?;
+        self.ready.set_strict(row, order == QueueOrder::StrictFifo);
         Ok(())
     }
 

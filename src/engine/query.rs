@@ -118,27 +118,28 @@ impl Core {
         self.view_with(true)
     }
 
-    /// The same; without `places`, blocked runs are not told from ready ones, which takes a look at each limited deployment.
+    /// The same; without `places`, blocked runs are not told from ready ones, which takes a look at each limit that stops some.
     pub(crate) fn view_with(&self, places: bool) -> CatalogView {
         self.view_of(Tables::All, places)
     }
 
     /// These tables as they are now. Whether a run is blocked can be told only `with_places`.
     fn view_of(&self, tables: Tables, with_places: bool) -> CatalogView {
-        let mut stopped = HashMap::new();
+        let (mut stopped, mut by_name) = (HashMap::new(), HashMap::new());
         if with_places && self.ready.blocked() > 0 {
-            for (row, work) in (0..).zip(&self.deployments) {
-                if let Some(head) = work.as_ref().and_then(|work| self.ready.first_stopped(work.gate)) {
-                    let stop = Stop {
-                        priority: head.priority.0,
-                        due: head.line.due,
-                        seq: head.line.seq,
-                    };
-                    stopped.insert(row, stop);
-                }
+            for (limit, head) in self.ready.stops() {
+                let stop = Stop {
+                    priority: head.priority.0,
+                    due: head.line.due,
+                    seq: head.line.seq,
+                };
+                match self.limits.owners.get(&limit) {
+                    Some(&deployment) => stopped.insert(deployment, stop),
+                    None => by_name.insert(limit, stop),
+                };
             }
         }
-        self.catalog.view(tables, stopped)
+        self.catalog.view(tables, stopped, by_name)
     }
 }
 

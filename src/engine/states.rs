@@ -10,6 +10,7 @@ use super::finish::shortened;
 use super::graph::{By, Instead, Proposal, Reason, Room, Standing, Verdict, decide};
 use super::pause::RESUMING;
 use super::signal::StopReason;
+use super::stops::Stop;
 use super::submit::check_timeout;
 use crate::catalog::{When, instant};
 use crate::ids::RunId;
@@ -151,25 +152,17 @@ impl Core {
 
     /// Whether all slots of a run are there.
     fn room_of(&self, row: u32) -> Room {
-        let run = self.run(row);
-        let queue = run.queue.expect("every run of the engine has a queue");
-        let held = self.catalog.queues.get(queue).expect("a queue with runs is kept");
-        let pool = self.catalog.pools.get(held.pool).expect("a queue's pool is kept");
-        let over = |limit: Option<u32>, held: u32| limit.is_some_and(|limit| held >= limit);
-        let full = self.engine_full()
-            || over(pool.data.concurrency_limit, self.pools[held.pool as usize].held)
-            || over(held.data.concurrency_limit, self.queues[queue as usize].held);
-        let employer = run
-            .deployment
-            .and_then(|deployment| self.deployments[deployment as usize].as_ref());
-        if full {
+        let mut stops = Vec::new();
+        self.stops_of(row, &mut stops);
+        let full = |stop: &Stop| matches!(stop, Stop::EngineFull(_) | Stop::PoolFull(_) | Stop::QueueFull(_));
+        if stops.iter().any(full) {
             Room::Full
-        } else if employer.is_some_and(|work| work.room() == 0) {
+        } else if stops.iter().any(|stop| matches!(stop, Stop::Limit { .. })) {
             Room::LimitFull
-        } else if pool.data.is_paused || held.data.is_paused {
-            Room::Paused
-        } else {
+        } else if stops.is_empty() {
             Room::Free
+        } else {
+            Room::Paused
         }
     }
 
@@ -350,7 +343,13 @@ impl Core {
     }
 
     /// A claim of this run, whose slots are there. One that is not due is taken all the same.
-    fn claim_chosen(&mut self, row: u32, state: StateType, name: Text, message: Option<Text>) -> Claim {
+    pub(crate) fn claim_chosen(
+        &mut self,
+        row: u32,
+        state: StateType,
+        name: Text,
+        message: Option<Text>,
+    ) -> Claim {
         if !matches!(self.work[row as usize], Work::Line(_)) {
             let resuming = self.run(row).state == Some(StateType::Paused);
             self.leave(row);

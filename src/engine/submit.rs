@@ -184,7 +184,18 @@ impl Core {
             not_before: new.not_before.map(|at| at.timestamp_micros()),
             fingerprint: 0,
         };
-        let plain = new.parameters.is_empty()
+        let defaults = prepared.body.limits.clone();
+        let limits = if new.limits.is_empty() {
+            if let Some(defaults) = &defaults {
+                // What it could never be granted is said at once; what is gone is passed over.
+                self.laid_over(&new.limits, Some(defaults))?;
+            }
+            defaults
+        } else {
+            self.laid_over(&new.limits, defaults.as_deref())?
+        };
+        let plain = new.limits.is_empty()
+            && new.parameters.is_empty()
             && new.tags.is_empty()
             && new.labels.is_empty()
             && new.queue.is_none()
@@ -192,7 +203,9 @@ impl Core {
             && new.retry.is_none()
             && new.timeout.is_none();
         if !plain {
-            prepared.body = Arc::new(self.own_body(&prepared.body, queue, &new)?);
+            let mut body = self.own_body(&prepared.body, queue, &new)?;
+            body.limits = limits;
+            prepared.body = Arc::new(body);
             if new.key.is_some() {
                 prepared.fingerprint = fingerprint(&new, priority);
             }
@@ -330,6 +343,7 @@ impl Core {
         due: i64,
     ) -> u32 {
         let at = self.wall;
+        let body = self.bind_limits(body, deployment);
         let id = self.ids.run(at, self.catalog.runs.next_row());
         let seq = self.next_seq();
         let row = self.catalog.runs.insert(RunRow {
@@ -415,6 +429,7 @@ fn fingerprint(new: &NewRun, priority: Priority) -> u64 {
     (
         new.not_before,
         new.retry.map(|retry| (retry.retries, retry.delay)),
+        new.limits.iter().collect::<Vec<_>>(),
     )
         .hash(&mut hasher);
     hasher.finish()

@@ -51,6 +51,8 @@ pub(super) const NIL: u32 = u32::MAX;
 pub struct Book {
     pub(super) limits: Vec<Limit>,
     free: Vec<u32>,
+    /// Internal limits, which `limits_max` does not count: who defines them bounds them.
+    internal: usize,
     limits_max: usize,
     pub(super) names: HashMap<Arc<str>, u32>,
     pub(super) templates: usize,
@@ -180,13 +182,15 @@ impl Book {
         Self::with_limits_max(Self::LIMITS_MAX_DEFAULT)
     }
 
-    /// An empty book that keeps at most so many limits, templates and what they make included.
+    /// An empty book that keeps at most so many limits, templates and what they make included; internal ones are not
+    /// counted.
     #[must_use]
     pub fn with_limits_max(limits_max: usize) -> Self {
         Self {
             limits: Vec::new(),
             free: Vec::new(),
-            limits_max: limits_max.min(NIL as usize),
+            internal: 0,
+            limits_max: limits_max.min(NIL as usize / 2),
             names: HashMap::new(),
             templates: 0,
             draining: VecDeque::new(),
@@ -196,6 +200,11 @@ impl Book {
             expiries: BTreeSet::new(),
             next_lease: 1,
         }
+    }
+
+    /// Sets how many limits it keeps; what is there stays.
+    pub(crate) fn set_limits_max(&mut self, limits_max: usize) {
+        self.limits_max = limits_max.min(NIL as usize / 2);
     }
 
     /// Defines a limit or, when the name ends in `*`, a template (L8).
@@ -240,7 +249,9 @@ impl Book {
     ///
     /// A full book.
     pub fn define_internal(&mut self, label: &str, slots: u32, now: Duration) -> Result<LimitKey, SpecError> {
-        self.insert(label.into(), Kind::Internal, slots, now)
+        let key = self.insert(label.into(), Kind::Internal, slots, now)?;
+        self.internal += 1;
+        Ok(key)
     }
 
     /// The limit or template of this name. Finds nothing that a template has yet to make.
@@ -415,6 +426,48 @@ impl Book {
         Ok(keys)
     }
 
+    /// Whether the key still names a limit.
+    pub(crate) fn is_live(&self, limit: LimitKey) -> bool {
+        self.get(limit).is_some()
+    }
+
+    /// The number of slots; `u32::MAX` for an inactive limit and for one that is gone.
+    pub(crate) fn slots(&self, limit: LimitKey) -> u32 {
+        self.get(limit).map_or(
+            u32::MAX,
+            |limit| if limit.active { limit.slots } else { u32::MAX },
+        )
+    }
+
+    /// Whether it is a limit of the engine's own.
+    pub(crate) fn is_internal(&self, limit: LimitKey) -> bool {
+        self.get(limit).is_some_and(|limit| limit.kind == Kind::Internal)
+    }
+
+    /// Whether it is a limit that requests name.
+    pub(crate) fn is_named(&self, limit: LimitKey) -> bool {
+        self.get(limit).is_some_and(|limit| limit.kind == Kind::Named)
+    }
+
+    /// Whether its slots drain by time alone.
+    pub(crate) fn decays(&self, limit: LimitKey) -> bool {
+        self.get(limit)
+            .is_some_and(|limit| limit.active && limit.rate.is_some())
+    }
+
+    /// The exact time until a decaying limit has so much room.
+    pub(crate) fn room_in(&self, limit: LimitKey, room: u32, now: Duration) -> Option<Duration> {
+        self.get(limit)?.fits_in(room, now)
+    }
+
+    /// The keys in the order in which [`export`](Self::export) lists the limits.
+    pub(crate) fn listed(&self) -> Vec<LimitKey> {
+        (0..self.limits.len())
+            .filter(|&index| self.limits[index].kind != Kind::Free)
+            .map(|index| self.key(u32::try_from(index).expect("limits_max fits in 32 bits")))
+            .collect()
+    }
+
     /// The key of a place in use.
     pub(super) fn key(&self, index: u32) -> LimitKey {
         LimitKey {
@@ -438,7 +491,7 @@ impl Book {
 
     /// How many more limits the book would keep.
     pub(super) fn places_left(&self) -> usize {
-        self.limits_max.saturating_sub(self.len())
+        self.limits_max.saturating_sub(self.len() - self.internal)
     }
 
     pub(super) fn insert(
@@ -448,9 +501,18 @@ impl Book {
         slots: u32,
         now: Duration,
     ) -> Result<LimitKey, SpecError> {
-        if self.places_left() == 0 {
+        let full = match kind {
+            Kind::Internal => self.internal >= NIL as usize / 2,
+            _ => self.places_left() == 0,
+        };
+        if full {
             return Err(SpecError::TooManyLimits { limits: self.len() });
         }
+        Ok(self.place(name, kind, slots, now))
+    }
+
+    /// As [`insert`](Self::insert), whether the book is full or not.
+    pub(super) fn place(&mut self, name: Arc<str>, kind: Kind, slots: u32, now: Duration) -> LimitKey {
         let mut limit = Limit {
             generation: 0,
             slots,
@@ -477,7 +539,7 @@ impl Book {
             self.limits.push(limit);
             u32::try_from(self.limits.len() - 1).expect("limits_max fits in 32 bits")
         };
-        Ok(self.key(index))
+        self.key(index)
     }
 
     /// Frees the place of a limit that no entry names any more.
@@ -485,7 +547,9 @@ impl Book {
         let limit = &mut self.limits[key.index()];
         debug_assert_eq!(limit.head, NIL, "a limit with holders is not forgotten");
         limit.generation = limit.generation.wrapping_add(1);
-        if limit.kind != Kind::Internal {
+        if limit.kind == Kind::Internal {
+            self.internal -= 1;
+        } else {
             self.names.remove(&limit.name); // B4
         }
         self.templates -= usize::from(limit.kind == Kind::Template);
@@ -495,7 +559,7 @@ impl Book {
     }
 
     /// A limit and, of a template, what it has made.
-    fn with_instances(&self, key: LimitKey) -> Vec<LimitKey> {
+    pub(crate) fn with_instances(&self, key: LimitKey) -> Vec<LimitKey> {
         let mut keys = vec![key];
         if self.get(key).is_some_and(|limit| limit.kind == Kind::Template) {
             keys.extend((0..).zip(&self.limits).filter_map(|(index, limit)| {

@@ -184,6 +184,21 @@ impl Request {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, u32)> {
         self.asks.iter().map(|(name, weight)| (name.as_str(), *weight))
     }
+
+    /// Whether it asks for nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.asks.is_empty()
+    }
+
+    /// This request laid over another, name by name: what both name is asked for as here.
+    pub(crate) fn over(&self, other: &Self) -> Self {
+        let named = |name: &str| self.asks.iter().any(|(own, _)| own == name);
+        let others = other.asks.iter().filter(|(name, _)| !named(name));
+        Self {
+            asks: others.chain(&self.asks).cloned().collect(),
+        }
+    }
 }
 
 /// A request can never be granted as it stands. It was not waited for and changed nothing.

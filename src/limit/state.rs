@@ -198,10 +198,7 @@ impl Book {
             book.seize(&demand, grant.holder, now)
                 .map_err(|_| RestoreError::Grant { position })?;
         }
-        // The levels hold what the grants have just poured, less what has drained since.
-        for (&key, limit) in keys.iter().zip(&state.limits) {
-            book.limits[key.index()].bucket = Bucket::new(join(limit.level), now);
-        }
+        book.restore_levels(state, &keys, now);
         for lease in &state.leases {
             let id = lease.id;
             let record = Lease {
@@ -217,6 +214,15 @@ impl Book {
         let last = book.leases.last_key_value().map_or(0, |(id, _)| id.0);
         book.next_lease = state.next_lease.max(last.saturating_add(1));
         Ok((book, keys))
+    }
+
+    /// Fills the buckets as the document says: after the grants were put back, which pour into them.
+    pub(crate) fn restore_levels(&mut self, state: &BookState, keys: &[LimitKey], now: Duration) {
+        for (&key, limit) in keys.iter().zip(&state.limits) {
+            if let Some(held) = self.get_mut(key) {
+                held.bucket = Bucket::new(join(limit.level), now);
+            }
+        }
     }
 
     fn restore_limit(

@@ -16,13 +16,16 @@ use super::spec::{check_name, template_prefix};
 const SWEPT_PER_NEW: usize = 2;
 
 /// What a name stands for.
-pub(super) enum Named {
+pub(crate) enum Named {
     Limit(LimitKey),
     /// A limit that this template would make.
     Made {
         by: LimitKey,
     },
 }
+
+/// The names and weights of a request, and what the names stand for.
+pub(crate) type Found<'a> = [Option<(&'a str, u32, Named)>; REQUEST_LIMITS_MAX];
 
 impl Book {
     /// Turns names and weights into a demand, making what templates cover, and counts an interest in each limit until
@@ -36,7 +39,28 @@ impl Book {
         request: impl IntoIterator<Item = (&'a str, u32)>,
         now: Duration,
     ) -> Result<Demand, RequestError> {
-        let mut found: [Option<(&str, u32, Named)>; REQUEST_LIMITS_MAX] = Default::default();
+        let found = self.check_request(request)?;
+        let mut demand = Demand::new();
+        for (name, weight, named) in found.into_iter().flatten() {
+            let limit = self.make(name, &named, now);
+            self.limits[limit.index()].interest += 1;
+            demand
+                .push(Ask { limit, weight })
+                .expect("eight different limits, each with a weight");
+        }
+        Ok(demand)
+    }
+
+    /// What the names stand for, when the request could be granted one day.
+    ///
+    /// # Errors
+    ///
+    /// As [`resolve`](Self::resolve).
+    pub(crate) fn check_request<'a>(
+        &self,
+        request: impl IntoIterator<Item = (&'a str, u32)>,
+    ) -> Result<Found<'a>, RequestError> {
+        let mut found: Found = Default::default();
         let mut new = 0;
         for (position, (name, weight)) in request.into_iter().enumerate() {
             if position == REQUEST_LIMITS_MAX {
@@ -55,33 +79,42 @@ impl Book {
             found[position] = Some((name, weight, named));
         }
         self.check_places(new)?;
-        let mut demand = Demand::new();
-        for (name, weight, named) in found.into_iter().flatten() {
-            let limit = self.make(name, &named, now);
-            self.limits[limit.index()].interest += 1;
-            demand
-                .push(Ask { limit, weight })
-                .expect("eight different limits, each with a weight");
+        Ok(found)
+    }
+
+    /// The limit that a name stands for, made if a template covers it; `None` for a name that stands for nothing. Beyond the
+    /// most that the book keeps, for who was promised it before. Whoever keeps the key counts its interest.
+    pub(crate) fn bind(&mut self, name: &str, now: Duration) -> Option<LimitKey> {
+        let named = self.named(name).ok().flatten()?;
+        Some(self.make(name, &named, now))
+    }
+
+    /// Counts one more interest in a limit.
+    pub(crate) fn retain_key(&mut self, limit: LimitKey) {
+        if let Some(limit) = self.get_mut(limit) {
+            limit.interest = limit.interest.saturating_add(1);
         }
-        Ok(demand)
+    }
+
+    /// Gives up one interest in a limit. What a template made and nobody needs any more is forgotten.
+    pub(crate) fn forget_key(&mut self, limit: LimitKey, now: Duration) {
+        if let Some(held) = self.get_mut(limit) {
+            held.interest = held.interest.saturating_sub(1);
+            self.collect(limit, now);
+        }
     }
 
     /// Counts one more interest in each limit of a demand.
     pub fn retain(&mut self, demand: &Demand) {
         for ask in demand.asks() {
-            if let Some(limit) = self.get_mut(ask.limit) {
-                limit.interest = limit.interest.saturating_add(1);
-            }
+            self.retain_key(ask.limit);
         }
     }
 
     /// Gives up one interest in each limit of a demand. What a template made and nobody needs any more is forgotten.
     pub fn forget(&mut self, demand: &Demand, now: Duration) {
         for ask in demand.asks() {
-            if let Some(limit) = self.get_mut(ask.limit) {
-                limit.interest = limit.interest.saturating_sub(1);
-                self.collect(ask.limit, now);
-            }
+            self.forget_key(ask.limit, now);
         }
     }
 
@@ -147,9 +180,7 @@ impl Book {
         let name: Arc<str> = name.into();
         let template = &self.limits[by.index()];
         let (slots, active, rate, decay) = (template.slots, template.active, template.rate, template.decay);
-        let key = self
-            .insert(Arc::clone(&name), Kind::Named, slots, now)
-            .expect("the caller has checked that there is a place");
+        let key = self.place(Arc::clone(&name), Kind::Named, slots, now);
         let limit = &mut self.limits[key.index()];
         limit.active = active;
         limit.rate = rate;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CatchUp, Object, Overlap, Text};
 use crate::ids::{DeploymentId, FlowId, QueueId, ScheduleId};
+use crate::limit::Request;
 use crate::priority::Priority;
 use crate::schedule::Schedule;
 
@@ -84,6 +85,9 @@ pub struct Deployment {
     /// Longest time one attempt may take; none is no bound.
     #[serde(default, with = "super::run::maybe_seconds")]
     pub timeout: Option<Duration>,
+    /// Named limits that its runs take slots of, besides those that the run names.
+    #[serde(default, skip_serializing_if = "Request::is_empty")]
+    pub limits: Request,
 }
 
 /// One schedule of a deployment.
@@ -227,6 +231,7 @@ pub struct NewDeployment {
     pub(crate) priority: Priority,
     pub(crate) retry: Retry,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) limits: Request,
 }
 
 impl NewDeployment {
@@ -248,6 +253,18 @@ impl NewDeployment {
     /// Most runs of it that are claimed at once. Default: unlimited.
     pub fn concurrency_limit(mut self, limit: NonZeroU32) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Its runs take one slot of this named limit, on top of the deployment's own. Several deployments that name one limit
+    /// share it.
+    pub fn slot(self, limit: impl Into<String>) -> Self {
+        self.slots(limit, 1)
+    }
+
+    /// Its runs take so many slots of this named limit. A run that names the same limit takes what the run says.
+    pub fn slots(mut self, limit: impl Into<String>, weight: u32) -> Self {
+        self.limits = self.limits.slots(limit, weight);
         self
     }
 
@@ -328,6 +345,7 @@ pub struct DeploymentPatch {
     pub(crate) retry: Option<Retry>,
     pub(crate) timeout: Option<Option<Duration>>,
     pub(crate) schedules: Option<Vec<NewSchedule>>,
+    pub(crate) limits: Option<Request>,
 }
 
 impl DeploymentPatch {
@@ -357,6 +375,12 @@ impl DeploymentPatch {
     /// Sets or removes the limit. Lowering it kills nothing; raising or removing it lets waiting runs in.
     pub fn concurrency_limit(mut self, limit: Option<NonZeroU32>) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Replaces the named limits of runs made from now on; planned runs are planned again with them.
+    pub fn limits(mut self, limits: Request) -> Self {
+        self.limits = Some(limits);
         self
     }
 

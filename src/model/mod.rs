@@ -16,7 +16,7 @@ mod text;
 pub use deployment::{Deployment, DeploymentPatch, DeploymentSchedule, NewDeployment, NewSchedule, Retry};
 pub use flow::Flow;
 pub use policy::{CatchUp, Overlap};
-pub use pool::{NewPool, NewQueue, PoolStatus, WorkPool, WorkQueue};
+pub use pool::{NewPool, NewQueue, PoolStatus, QueueOrder, WorkPool, WorkQueue};
 pub use rules::{InvalidValue, MAX_NAME, MAX_PARAMETERS, MAX_TAGS};
 pub(crate) use rules::{
     check_depth, check_name, check_name_or_empty, check_parameters, check_result, check_tags,

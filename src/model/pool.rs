@@ -46,6 +46,17 @@ pub struct WorkPool {
     pub concurrency_limit: Option<u32>,
 }
 
+/// What happens in a queue when its first run cannot start because of a limit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum QueueOrder {
+    /// The first that can start does: a blocked run delays nobody.
+    #[default]
+    BestEffort,
+    /// The first holds up the rest: runs of the queue start in order of level and place, and in no other.
+    StrictFifo,
+}
+
 /// A line of waiting runs inside a pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkQueue {
@@ -70,6 +81,16 @@ pub struct WorkQueue {
     /// Most runs of this queue that are claimed at once; none is unlimited, 0 closes it.
     #[serde(default)]
     pub concurrency_limit: Option<u32>,
+    /// What happens when its first run cannot start.
+    #[serde(default, skip_serializing_if = "QueueOrder::is_default")]
+    pub order: QueueOrder,
+}
+
+impl QueueOrder {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A work pool to make.
@@ -112,6 +133,7 @@ pub struct NewQueue {
     pub(crate) priority: Option<NonZeroU32>,
     pub(crate) limit: Option<u32>,
     pub(crate) paused: bool,
+    pub(crate) order: QueueOrder,
 }
 
 impl NewQueue {
@@ -128,6 +150,12 @@ impl NewQueue {
     /// by the least. Default: the lowest free number.
     pub fn priority(mut self, priority: NonZeroU32) -> Self {
         self.priority = Some(priority);
+        self
+    }
+
+    /// What happens when its first run cannot start. Default: [`QueueOrder::BestEffort`].
+    pub fn order(mut self, order: QueueOrder) -> Self {
+        self.order = order;
         self
     }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{Object, Retry, State, StateType, Text};
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
+use crate::limit::Request;
 use crate::priority::Priority;
 
 /// Durations as seconds in JSON, as the reference has them.
@@ -166,6 +167,9 @@ pub struct Run {
     pub parent_task_run_id: Option<TaskRunId>,
     /// Retries and timeout.
     pub empirical_policy: RunPolicy,
+    /// The named limits that it takes slots of, its deployment's included.
+    #[serde(default, skip_serializing_if = "Request::is_empty")]
+    pub limits: Request,
     /// What its handler returned.
     pub result: Option<Value>,
 }
@@ -290,6 +294,7 @@ pub struct NewRun {
     pub(crate) not_before: Option<DateTime<Utc>>,
     pub(crate) retry: Option<Retry>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) limits: Request,
 }
 
 impl NewRun {
@@ -307,6 +312,7 @@ impl NewRun {
             not_before: None,
             retry: None,
             timeout: None,
+            limits: Request::new(),
         }
     }
 
@@ -363,6 +369,18 @@ impl NewRun {
     /// Not before this instant. One that is past means now.
     pub fn not_before(mut self, instant: DateTime<Utc>) -> Self {
         self.not_before = Some(instant);
+        self
+    }
+
+    /// It takes one slot of this named limit, besides those of its deployment's list.
+    pub fn slot(self, limit: impl Into<String>) -> Self {
+        self.slots(limit, 1)
+    }
+
+    /// It takes so many slots of this named limit. The run's list is laid over that of its deployment, name by name; together
+    /// they name eight limits at most. All are taken in one step, when the run is claimed, or none.
+    pub fn slots(mut self, limit: impl Into<String>, weight: u32) -> Self {
+        self.limits = self.limits.slots(limit, weight);
         self
     }
 

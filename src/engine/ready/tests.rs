@@ -1,9 +1,12 @@
 //! The ready order against the obvious model: one list, scanned for the first run that every limit lets in.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
-use super::ready::{Head, Line, Needs, Ready, Spot, UNLIMITED};
+use super::{Head, Line, Needs, Ready, Spot, UNLIMITED};
 use crate::Priority;
+use crate::limit::{Book, LimitKey, LimitSpec};
 
 const QUEUES: u32 = 3;
 const GATES: u32 = 4;
@@ -23,17 +26,24 @@ struct Model {
     waiting: Vec<Waiting>,
     room: Vec<u32>,
     paused: Vec<bool>,
+    strict: Vec<bool>,
 }
 
 impl Model {
     fn lets_in(&self, run: &Waiting) -> bool {
-        !self.paused[run.queue as usize] && run.needs.iter().all(|&gate| self.room[gate as usize] > 0)
+        let fits = |need: &super::needs::Need| need.weight <= self.room[need.gate as usize];
+        !self.paused[run.queue as usize] && run.needs.iter().all(fits)
     }
 
     fn first(&self, queue: u32) -> Option<(Head, u32)> {
-        self.waiting
-            .iter()
-            .filter(|run| run.queue == queue && self.lets_in(run))
+        let here = self.waiting.iter().filter(|run| run.queue == queue);
+        if self.strict[queue as usize] {
+            return here
+                .min_by_key(|run| run.head)
+                .filter(|run| self.lets_in(run))
+                .map(|run| (run.head, run.row));
+        }
+        here.filter(|run| self.lets_in(run))
             .map(|run| (run.head, run.row))
             .min()
     }
@@ -54,7 +64,7 @@ impl Model {
         let mut heads: Vec<Head> = self
             .waiting
             .iter()
-            .filter(|run| *run.needs == [gate] && !self.paused[run.queue as usize])
+            .filter(|run| run.needs.iter().any(|need| need.gate == gate) && !self.paused[run.queue as usize])
             .map(|run| run.head)
             .collect();
         heads.sort_unstable();
@@ -66,7 +76,7 @@ impl Model {
             let before = self.at_gate(gate).iter().filter(|head| **head < run.head).count();
             before >= self.room[gate as usize] as usize
         };
-        self.paused[run.queue as usize] || run.needs.first().is_some_and(refused)
+        self.paused[run.queue as usize] || run.needs.first().is_some_and(|need| refused(&need.gate))
     }
 }
 
@@ -93,14 +103,31 @@ enum Op {
     Release(u32),
     SetRoom(u32, u32),
     SetPaused(u32, bool),
+    SetStrict(u32, bool),
 }
 
-fn op(most_needs: usize) -> impl Strategy<Value = Op> {
+fn needs(gates: &[u32], weights: &[u32]) -> Needs {
+    let mut needs = Needs::NONE;
+    for (&gate, &weight) in gates.iter().zip(weights) {
+        needs.push(gate, weight);
+    }
+    needs
+}
+
+fn op(most_needs: usize, heaviest: u32) -> impl Strategy<Value = Op> {
     let gates: Vec<u32> = (0..GATES).collect();
-    let room = prop_oneof![4 => 0..4_u32, 1 => Just(UNLIMITED)];
+    let room = prop_oneof![4 => 0..2 + 2 * heaviest, 1 => Just(UNLIMITED)];
     prop_oneof![
-        10 => (0..QUEUES, prop::sample::subsequence(gates, 0..=most_needs), 1..=3_u8, 0..4_u32)
-            .prop_map(|(queue, needs, level, back)| Op::Insert { queue, needs: Needs::from(&*needs), level, back }),
+        10 => (
+            0..QUEUES,
+            prop::sample::subsequence(gates, 0..=most_needs),
+            prop::collection::vec(1..=heaviest, most_needs),
+            1..=3_u8,
+            0..4_u32,
+        )
+            .prop_map(|(queue, gates, weights, level, back)| {
+                Op::Insert { queue, needs: needs(&gates, &weights), level, back }
+            }),
         3 => any::<usize>().prop_map(Op::Remove),
         2 => any::<usize>().prop_map(Op::PutBack),
         1 => (any::<usize>(), 1..=3_u8).prop_map(|(run, level)| Op::Relevel(run, level)),
@@ -109,12 +136,15 @@ fn op(most_needs: usize) -> impl Strategy<Value = Op> {
         3 => (0..GATES).prop_map(Op::Release),
         3 => (0..GATES, room).prop_map(|(gate, room)| Op::SetRoom(gate, room)),
         1 => (0..QUEUES, any::<bool>()).prop_map(|(queue, paused)| Op::SetPaused(queue, paused)),
+        1 => (0..QUEUES, any::<bool>()).prop_map(|(queue, strict)| Op::SetStrict(queue, strict)),
     ]
 }
 
 /// The ready order and its model, driven side by side.
 struct Both {
     ready: Ready,
+    /// The limits behind the gates. Only their keys matter here.
+    limits: Vec<LimitKey>,
     model: Model,
     gone: Vec<Waiting>,
     seq: u64,
@@ -124,13 +154,21 @@ impl Both {
     fn new() -> Self {
         let mut ready = Ready::default();
         (0..QUEUES).for_each(|queue| ready.add_queue(queue, false));
-        (0..GATES).for_each(|gate| ready.add_gate(gate, 1));
+        let mut book = Book::new();
+        let limits: Vec<LimitKey> = (0..GATES)
+            .map(|gate| {
+                let spec = LimitSpec::new(gate.to_string(), 1);
+                book.define(spec, Duration::ZERO).unwrap()
+            })
+            .collect();
         let model = Model {
             waiting: Vec::new(),
             room: vec![1; GATES as usize],
             paused: vec![false; QUEUES as usize],
+            strict: vec![false; QUEUES as usize],
         };
         Self {
+            limits,
             ready,
             model,
             gone: Vec::new(),
@@ -138,8 +176,21 @@ impl Both {
         }
     }
 
+    /// The ready order's number of a gate of the model, if there is one now.
+    fn gate(&self, gate: u32) -> Option<u32> {
+        self.ready.find_gate(self.limits[gate as usize])
+    }
+
     fn insert(&mut self, queue: u32, needs: Needs, head: Head, row: u32) {
-        let spot = self.ready.insert(queue, needs, head.priority.0, head.line, row);
+        let mut real = Needs::NONE;
+        for need in &*needs {
+            let (limit, room) = (
+                self.limits[need.gate as usize],
+                self.model.room[need.gate as usize],
+            );
+            real.push(self.ready.gate_of(limit, room, UNLIMITED, false), need.weight);
+        }
+        let spot = self.ready.insert(queue, real, head.priority.0, head.line, row);
         self.model.waiting.push(Waiting {
             queue,
             needs,
@@ -157,7 +208,9 @@ impl Both {
 
     fn set_room(&mut self, gate: u32, room: u32) {
         self.model.room[gate as usize] = room;
-        self.ready.set_room(gate, room);
+        if let Some(gate) = self.gate(gate) {
+            self.ready.set_room(gate, room);
+        }
     }
 
     fn first(&mut self, queue: u32) -> Option<usize> {
@@ -207,14 +260,19 @@ impl Both {
             Op::First(queue) => drop(self.first(queue)),
             Op::Claim(queue) => {
                 if let Some(at) = self.first(queue) {
-                    let needs = self.model.waiting[at].needs;
-                    for &gate in &*needs {
-                        let room = self.model.room[gate as usize];
-                        if room != UNLIMITED {
-                            self.set_room(gate, room - 1);
+                    let run = self.model.waiting.swap_remove(at);
+                    let mut rooms = Vec::new();
+                    for need in &*run.needs {
+                        let room = &mut self.model.room[need.gate as usize];
+                        if *room != UNLIMITED {
+                            *room -= need.weight;
                         }
+                        rooms.push((
+                            self.ready.find_gate(self.limits[need.gate as usize]).unwrap(),
+                            *room,
+                        ));
                     }
-                    let run = self.remove(at);
+                    assert_eq!(self.ready.take(run.spot, &rooms), run.row);
                     self.gone.push(run);
                 }
             }
@@ -226,6 +284,10 @@ impl Both {
             Op::SetPaused(queue, paused) => {
                 self.model.paused[queue as usize] = paused;
                 self.ready.set_paused(queue, paused);
+            }
+            Op::SetStrict(queue, strict) => {
+                self.model.strict[queue as usize] = strict;
+                self.ready.set_strict(queue, strict);
             }
         }
         self.ready.check();
@@ -241,7 +303,8 @@ impl Both {
         }
         assert_eq!(self.ready.blocked(), blocked);
         for gate in 0..GATES {
-            assert_eq!(self.ready.waiting_at(gate), self.model.at_gate(gate).len());
+            let here = self.ready.waiting_at(self.limits[gate as usize]).0;
+            assert_eq!(here, self.model.at_gate(gate).len());
         }
     }
 
@@ -255,6 +318,7 @@ impl Both {
     fn drain(&mut self) {
         for queue in 0..QUEUES {
             self.apply(Op::SetPaused(queue, false));
+            self.apply(Op::SetStrict(queue, false));
         }
         for gate in 0..GATES {
             self.apply(Op::SetRoom(gate, UNLIMITED));
@@ -278,7 +342,7 @@ proptest! {
 
     #[test]
     fn c1_the_first_of_a_queue_is_the_first_that_all_its_limits_let_in(
-        ops in prop::collection::vec(op(3), 1..120),
+        ops in prop::collection::vec(op(3, 3), 1..120),
     ) {
         let mut both = Both::new();
         for op in ops {
@@ -290,7 +354,7 @@ proptest! {
 
     #[test]
     fn t1_blocked_are_those_beyond_the_room_of_their_limit_and_those_of_paused_queues(
-        ops in prop::collection::vec(op(1), 1..80),
+        ops in prop::collection::vec(op(1, 1), 1..80),
     ) {
         let mut both = Both::new();
         for op in ops {
@@ -309,8 +373,8 @@ fn l4_a_class_behind_two_full_limits_starts_when_the_second_gains_room() {
     both.set_room(0, 1);
     both.set_room(1, 0);
     // The better class needs both limits, and hides the other one at limit 0 only while it may start.
-    both.insert(0, Needs::from(&[0, 1][..]), Head::new(level, line(1)), 1);
-    both.insert(0, Needs::of(0), Head::new(level, line(2)), 2);
+    both.insert(0, needs(&[0, 1], &[1, 1]), Head::new(level, line(1)), 1);
+    both.insert(0, needs(&[0], &[1]), Head::new(level, line(2)), 2);
     assert_eq!(both.first(0).map(|at| both.model.waiting[at].row), Some(2));
     both.apply(Op::SetRoom(0, 0));
     assert_eq!(both.first(0), None);

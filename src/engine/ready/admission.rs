@@ -1,0 +1,239 @@
+//! Who is let in: admission at all gates at once, eviction of the worst, and looking again when room comes.
+
+use std::collections::BTreeSet;
+
+use super::gate::{UNLIMITED, Verdict};
+use super::needs::Head;
+use super::{Ready, Standing};
+
+impl Ready {
+    /// What a gate says to a class of `queue` with this head that needs `weight` slots.
+    pub(super) fn verdict(&self, gate: u32, queue: u32, head: Head, weight: u32) -> Verdict {
+        let held = self.gate(gate);
+        if held.room < weight || held.is_reserved_before(head) {
+            return Verdict::Full;
+        }
+        let free = held.free(queue);
+        let Some(mut lacking) = u64::from(weight).checked_sub(free).filter(|&lacking| 0 < lacking) else {
+            return Verdict::Fits;
+        };
+        let line = &held.lines[&queue];
+        for &(other, class) in line.let_in.iter().rev() {
+            if other < head {
+                return Verdict::Outranked;
+            }
+            let gained = u64::from(self.class(class).needs.weight_at(gate));
+            if lacking <= gained {
+                return Verdict::Displaces;
+            }
+            lacking -= gained;
+        }
+        Verdict::Outranked
+    }
+
+    /// Lets a class in that stands nowhere, or parks it at the gate that refuses it; at the one with the fewest classes when
+    /// several do, so that a gate which many share does not look at them in vain.
+    pub(super) fn admit(&mut self, class: u32) {
+        let held = self.class(class);
+        let (queue, needs) = (held.queue, held.needs);
+        let head = held.head().expect("a class without runs is idle (I1)");
+        let refusing = needs
+            .iter()
+            .filter_map(|need| {
+                let verdict = self.verdict(need.gate, queue, head, need.weight);
+                let refused = matches!(verdict, Verdict::Full | Verdict::Outranked);
+                refused.then(|| {
+                    (
+                        verdict == Verdict::Outranked,
+                        self.gate(need.gate).members,
+                        need.gate,
+                    )
+                })
+            })
+            .min();
+        if let Some((_, _, gate)) = refusing {
+            self.park(class, gate);
+            return;
+        }
+        for need in &*needs {
+            while self.gate(need.gate).free(queue) < u64::from(need.weight) {
+                let line = &self.gate(need.gate).lines[&queue];
+                let &(_, worst) = line.let_in.last().expect("the slots that lack are let in to");
+                self.evict(worst, need.gate);
+            }
+            let line = self.gate_mut(need.gate).lines.entry(queue).or_default();
+            line.let_in.insert((head, class));
+            line.taken += u64::from(need.weight);
+        }
+        self.queue_mut(queue).open.insert((head, class));
+        // It counts at the limit that has room for the fewest of its runs.
+        let tightest = needs
+            .iter()
+            .min_by_key(|need| (self.gate(need.gate).room / need.weight.max(1), need.gate));
+        let at = tightest.expect("a class that is let in needs something").gate;
+        self.class_mut(class).standing = Standing::Open(at);
+        self.count_class(class, true);
+    }
+
+    /// Takes a class out of every set, whether it is let in or parked; the gates it leaves are looked at again.
+    pub(super) fn withdraw(&mut self, class: u32) {
+        let held = self.class(class);
+        let (queue, needs, standing) = (held.queue, held.needs, held.standing);
+        let head = held
+            .head()
+            .expect("a class that stands somewhere is not empty (I1)");
+        self.count_class(class, false);
+        match standing {
+            Standing::Open(_) => {
+                self.queue_mut(queue).open.remove(&(head, class));
+                for need in &*needs {
+                    if let Some(line) = self.gate_mut(need.gate).lines.get_mut(&queue) {
+                        line.let_in.remove(&(head, class));
+                        line.taken -= u64::from(need.weight);
+                    }
+                    self.dirty.push((need.gate, queue));
+                }
+            }
+            Standing::Parked(gate) => {
+                let weight = needs.weight_at(gate);
+                if let Some(line) = self.gate_mut(gate).lines.get_mut(&queue)
+                    && let Some(parked) = line.parked.get_mut(&weight)
+                {
+                    parked.remove(&(head, class));
+                    if parked.is_empty() {
+                        line.parked.remove(&weight);
+                    }
+                }
+                self.forget_line(gate, queue);
+            }
+            Standing::Free | Standing::Idle => unreachable!("it stands in a set"),
+        }
+    }
+
+    fn park(&mut self, class: u32, gate: u32) {
+        let held = self.class(class);
+        let (queue, weight) = (held.queue, held.needs.weight_at(gate));
+        let head = held.head().expect("a class without runs is idle (I1)");
+        let at = self.gate_mut(gate);
+        let line = at.lines.entry(queue).or_default();
+        line.parked.entry(weight).or_default().insert((head, class));
+        if at.decays {
+            self.thirsty.push(gate);
+        }
+        self.class_mut(class).standing = Standing::Parked(gate);
+        self.count_class(class, true);
+    }
+
+    /// Puts a class out that is let in.
+    pub(super) fn evict(&mut self, class: u32, gate: u32) {
+        self.withdraw(class);
+        self.park(class, gate);
+    }
+
+    /// Sets the room of a gate and puts out whom it does not hold any more.
+    pub(super) fn room_is(&mut self, gate: u32, room: u32) {
+        let held = self.gate_mut(gate);
+        let before = std::mem::replace(&mut held.room, room);
+        if room < before {
+            let over: Vec<u32> = (held.lines.iter())
+                .filter(|(_, line)| room != UNLIMITED && u64::from(room) < line.taken)
+                .map(|(&queue, _)| queue)
+                .collect();
+            for queue in over {
+                while let Some(line) = self.gate(gate).lines.get(&queue)
+                    && u64::from(room) < line.taken
+                    && let Some(&(_, worst)) = line.let_in.last()
+                {
+                    self.evict(worst, gate);
+                }
+            }
+        } else if before < room {
+            self.look_again(gate);
+        }
+        self.recount(gate);
+    }
+
+    /// Has all queues at a gate looked at again.
+    pub(super) fn look_again(&mut self, gate: u32) {
+        let Some(held) = self.gates[gate as usize].as_ref() else {
+            return;
+        };
+        let lines = held.lines.iter().filter(|(_, line)| !line.parked.is_empty());
+        self.dirty.extend(lines.map(|(&queue, _)| (gate, queue)));
+    }
+
+    /// Looks again at every gate that something has changed at, until nothing more comes in.
+    pub(super) fn settle(&mut self) {
+        while let Some((gate, queue)) = self.dirty.pop() {
+            self.refill(gate, queue);
+        }
+    }
+
+    /// Lets in the best that are parked, as many as fit.
+    fn refill(&mut self, gate: u32, queue: u32) {
+        loop {
+            let Some(held) = self.gates.get(gate as usize).and_then(Option::as_ref) else {
+                return;
+            };
+            let Some(line) = held.lines.get(&queue) else {
+                return;
+            };
+            let best = line
+                .firsts()
+                .take_while(|&(weight, ..)| weight <= held.room)
+                .filter(|&(weight, head, _)| {
+                    matches!(
+                        self.verdict(gate, queue, head, weight),
+                        Verdict::Fits | Verdict::Displaces
+                    )
+                })
+                .map(|(_, head, class)| (head, class))
+                .min();
+            let Some((_, class)) = best else {
+                self.forget_line(gate, queue);
+                return;
+            };
+            self.withdraw(class);
+            self.admit(class);
+        }
+    }
+
+    fn forget_line(&mut self, gate: u32, queue: u32) {
+        if let Some(held) = self.gates[gate as usize].as_mut()
+            && held
+                .lines
+                .get(&queue)
+                .is_some_and(super::gate::GateLine::is_empty)
+        {
+            held.lines.remove(&queue);
+        }
+    }
+
+    /// Moves a class in the sets it stands in, after its head has changed; both heads are of runs.
+    pub(super) fn reposition(&mut self, class: u32, before: Head, after: Head) {
+        fn moved(set: &mut BTreeSet<(Head, u32)>, class: u32, before: Head, after: Head) {
+            set.remove(&(before, class));
+            set.insert((after, class));
+        }
+        let held = self.class(class);
+        let (queue, needs) = (held.queue, held.needs);
+        match held.standing {
+            Standing::Open(_) => {
+                moved(&mut self.queue_mut(queue).open, class, before, after);
+                for need in &*needs {
+                    let line = self.gate_mut(need.gate).lines.entry(queue).or_default();
+                    moved(&mut line.let_in, class, before, after);
+                    self.dirty.push((need.gate, queue));
+                }
+            }
+            Standing::Parked(gate) => {
+                let line = self.gate_mut(gate).lines.entry(queue).or_default();
+                let parked = line.parked.entry(needs.weight_at(gate)).or_default();
+                moved(parked, class, before, after);
+                // Its head may have become the best of its gate, and have to start before one let in (I3).
+                self.dirty.push((gate, queue));
+            }
+            Standing::Free | Standing::Idle => unreachable!("it stands in a set"),
+        }
+    }
+}
