@@ -50,6 +50,7 @@
 //! # Features
 //!
 //! * `tokio` (default): handlers as tasks, [`Engine::start`]. Without it the crate starts no thread and knows no runtime.
+//! * `metrics`: `Engine::record_metrics`, the engine's numbers for recorders of the `metrics` crate.
 //!
 //! How it is built: [`_docs`].
 

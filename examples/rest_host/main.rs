@@ -3,7 +3,8 @@
 //! It keeps one engine for each organisation, in memory, and answers on a loopback port:
 //!
 //! * `/v1/async`: the asynchronous task queue. Create a task or a batch of up to 500, read a task, read the queue status;
-//! * `/`: the live queue status for a person.
+//! * `/`: the live queue status for a person;
+//! * `/metrics`: the numbers for Prometheus, with `--features metrics`.
 //!
 //! Every call carries a bearer token, which says whose engine it is about; no organisation sees another. Tasks are
 //! executed for real, by the host itself: `sleep` waits, `hash` computes, `fail` fails.

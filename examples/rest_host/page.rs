@@ -44,6 +44,30 @@ pub async fn js() -> Response {
     with_type(StatusCode::OK, "text/javascript; charset=utf-8", Body::from(text))
 }
 
+/// `GET /metrics`: the numbers of the caller's engine, as Prometheus reads them.
+#[cfg(feature = "metrics")]
+pub async fn metrics(Caller(org): Caller) -> Response {
+    // One for each answer: nothing is kept from one to the next, and no organisation's numbers meet another's.
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        org.engine.record_metrics(&[("organisation", &org.name)]);
+    });
+    let text = recorder.handle().render();
+    with_type(StatusCode::OK, "text/plain; version=0.0.4", Body::from(text))
+}
+
+/// `GET /metrics`, where the numbers were not built in.
+///
+/// # Errors
+///
+/// 404, always.
+#[cfg(not(feature = "metrics"))]
+pub async fn metrics(Caller(_): Caller) -> Result<Response, Refusal> {
+    Err(Refusal::not_found(
+        "this host was built without numbers; add `--features metrics`",
+    ))
+}
+
 /// What the table asks for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -26,6 +26,7 @@ pub fn routes(host: Host) -> Router {
         .route("/page/live", get(live::stream))
         .route("/page/runs", post(page::runs))
         .route("/page/upcoming", get(page::upcoming))
+        .route("/metrics", get(page::metrics))
         .route("/v1/async/task", post(tasks::create))
         .route("/v1/async/task/batch", post(tasks::create_batch))
         .route("/v1/async/task/{id}", get(tasks::read))

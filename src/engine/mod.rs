@@ -27,6 +27,8 @@ mod import;
 mod limit_tests;
 mod limits;
 mod load;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(test)]
 mod model_tests;
 mod named;

@@ -92,3 +92,20 @@ fn the_stream_tells_the_past_then_every_change() {
     );
     assert_eq!(told["totals"]["accepted"], 1);
 }
+
+#[test]
+fn metrics_are_of_the_own_organisation_or_say_how_to_have_them() {
+    let served = Served::without_slots(crate::args::Options::default());
+    let task = json!({ "taskType": "sleep", "priority": 8 });
+    assert_eq!(served.post(ACME, "/v1/async/task", &task).status, 201);
+    let answer = served.get(ACME, "/metrics");
+    if cfg!(feature = "metrics") {
+        let text = answer.body.as_str().unwrap();
+        let line = r#"tenfold_runs_waiting{organisation="acme",priority="8"} 1"#;
+        assert!(text.contains(line), "{text}");
+        assert!(!text.contains("globex"), "{text}");
+    } else {
+        answer.refused(404, "RESOURCE_NOT_FOUND");
+    }
+    assert_eq!(served.get("wrong", "/metrics").status, 401);
+}
