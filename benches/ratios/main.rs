@@ -16,6 +16,7 @@
     reason = "a group's `lines` is its face, as if the group were a crate"
 )]
 
+mod catalog;
 mod counting;
 mod engine;
 mod filter;
@@ -33,6 +34,7 @@ const GROUPS: &[fn(&mut frame::Bench)] = &[
     limit::lines,
     schedule::lines,
     filter::lines,
+    catalog::lines,
     engine::lines,
 ];
 

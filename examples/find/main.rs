@@ -52,16 +52,16 @@ fn find(options: &Options) -> Result<String, String> {
     let engine = engine.map_err(|error| error.to_string())?;
     let (page, asked) = timed(|| engine.deployments(&query));
     let page = page.map_err(|error| error.to_string())?;
+    let how = engine.explain_query(&query).map_err(|error| error.to_string())?;
     Ok(format!(
         "{}\n{} of {} deployments match; the first {} are shown\n\
-         answered in {} from version {}, by looking at all {} rows (the catalog took {} to make)",
+         answered in {} from version {}, the making of its indexes included (the catalog took {} to make)\n{how}",
         table::render(&engine, &page.results),
         page.count,
         options.size,
         page.results.len(),
         span(asked),
         page.version,
-        options.size,
         span(made),
     ))
 }

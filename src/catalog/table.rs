@@ -65,6 +65,11 @@ pub(crate) struct Mark {
 const _: () = assert!(CHUNK == u64::BITS as usize);
 
 impl Mark {
+    /// How many rows are marked.
+    pub(crate) fn len(self) -> usize {
+        self.mask.count_ones() as usize
+    }
+
     /// The rows that are marked, ascending.
     pub(crate) fn rows(self) -> impl Iterator<Item = u32> {
         (0..u64::BITS)

@@ -2,12 +2,12 @@
 
 use super::set::RowSet;
 
-/// Rows in a chunk: what is copied when one list changes.
-const CHUNK: usize = 64;
+/// Rows in a chunk: what is copied when one list changes. So few that where a list lies fits a cache line.
+const CHUNK: usize = 16;
 
-/// Lists of small items (the bytes of a name, the numbers of tags), 64 rows to an allocation.
+/// Lists of small items (the bytes of a name, the numbers of tags), 16 rows to an allocation.
 ///
-/// A row costs its items and four bytes. Changing a list copies its chunk; an equal list changes nothing.
+/// A row costs its items and five bytes. Changing a list copies its chunk; an equal list changes nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lists<T> {
     chunks: Vec<Chunk<T>>,
@@ -17,7 +17,7 @@ pub(crate) struct Lists<T> {
 struct Chunk<T> {
     items: Box<[T]>,
     /// Where each list ends.
-    ends: Box<[u32; CHUNK]>,
+    ends: [u32; CHUNK],
 }
 
 impl<T: Copy + Eq> Lists<T> {
@@ -37,7 +37,7 @@ impl<T: Copy + Eq> Lists<T> {
         while self.chunks.len() <= chunk {
             self.chunks.push(Chunk {
                 items: Box::default(),
-                ends: Box::new([0; CHUNK]),
+                ends: [0; CHUNK],
             });
         }
         let held = &mut self.chunks[chunk];
@@ -47,7 +47,7 @@ impl<T: Copy + Eq> Lists<T> {
             .collect();
         let (before, after) = (held.get(slot).len(), list.len());
         for end in &mut held.ends[slot..] {
-            *end = u32::try_from(*end as usize - before + after).expect("64 short lists");
+            *end = u32::try_from(*end as usize - before + after).expect("16 short lists");
         }
         held.items = lists.into_boxed_slice();
     }
@@ -59,12 +59,12 @@ impl<T: Copy + Eq> Lists<T> {
         let mut row = 0;
         while row < bound {
             items.clear();
-            let mut ends = Box::new([0; CHUNK]);
-            for end in ends.iter_mut() {
+            let mut ends = [0; CHUNK];
+            for end in &mut ends {
                 if rows.contains(row) {
                     list(row, &mut items);
                 }
-                *end = u32::try_from(items.len()).expect("64 short lists");
+                *end = u32::try_from(items.len()).expect("16 short lists");
                 row += 1;
             }
             chunks.push(Chunk {

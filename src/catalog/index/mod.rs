@@ -28,11 +28,11 @@ use uuid::Uuid;
 
 pub(crate) use numbers::Numbers;
 pub(crate) use order::{Order, Place};
-pub(crate) use set::{BLOCK, RowSet, WORDS, bits};
+pub(crate) use set::{RowSet, WORDS, bits};
 pub(crate) use text::Texts;
 pub(crate) use values::{TagLists, Values};
 
-use super::table::Changes;
+use super::table::{Changes, Mark};
 use super::view::CatalogView;
 use crate::filter::{Direction, Entity, Field, Relation, SortKey, Value, read};
 
@@ -221,7 +221,7 @@ impl Index {
         let started = std::mem::replace(&mut self.synced, false);
         let rows = view.bound(self.entity);
         match changes {
-            Changes::Rows(marks) if started && marks.len() * 64 * 2 <= self.live.len().max(4_096) => {
+            Changes::Rows(marks) if started && changed(&marks) * 2 <= self.live.len().max(4_096) => {
                 self.bound = rows;
                 self.follow(view, marks.iter().flat_map(|mark| mark.rows()));
             }
@@ -448,6 +448,10 @@ impl Index {
         rows.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.compare(key, a.1, b.1)));
         rows.into_iter().map(|(_, row)| row).collect()
     }
+}
+
+fn changed(marks: &[Mark]) -> usize {
+    marks.iter().map(|mark| mark.len()).sum()
 }
 
 fn id(view: &CatalogView, entity: Entity, row: u32) -> Uuid {

@@ -1,7 +1,7 @@
 //! Sets of row numbers.
 
 /// Rows in a block: what one chunk of a set covers, and what an evaluation works on at a time.
-pub(crate) const BLOCK: usize = 1 << 16;
+const BLOCK: usize = 1 << 16;
 /// Words of a block.
 pub(crate) const WORDS: usize = BLOCK / 64;
 /// Beyond so many rows, a chunk is kept as bits: they are then the smaller form.

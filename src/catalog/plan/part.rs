@@ -78,6 +78,9 @@ pub(super) struct Part<'a> {
     pub(super) each: f64,
     /// The price of asking all rows by blocks, if all are still open.
     pub(super) whole: f64,
+    /// The price of what sets alone can rule out, by blocks; and whether sets alone decide.
+    pub(super) sieve: f64,
+    pub(super) exact: bool,
 }
 
 pub(super) enum What<'a> {
@@ -112,6 +115,8 @@ pub(super) enum What<'a> {
     Text {
         texts: &'a Texts,
         test: Program,
+        /// For ASCII texts the test is a search for these small letters.
+        plain: Option<Box<[u8]>>,
         candidates: Option<Vec<Vec<&'a RowSet>>>,
     },
     /// The row itself is asked.
@@ -124,6 +129,8 @@ pub(super) struct Sources<'a> {
     pub(super) view: &'a CatalogView,
     /// Rows that were asked one by one, in the index or in their tables.
     pub(super) looked: Cell<u64>,
+    /// While set, blocks are narrowed by sets alone: no row is asked, and rows that do not pass may be left.
+    loose: Cell<bool>,
     spare: RefCell<Vec<Box<[u64; WORDS]>>>,
 }
 
@@ -135,6 +142,7 @@ impl<'a> Sources<'a> {
             index,
             view,
             looked: Cell::new(0),
+            loose: Cell::new(false),
             spare: RefCell::default(),
         }
     }
@@ -163,6 +171,8 @@ impl<'a> Sources<'a> {
                     share: 1.0 - inner.share,
                     each: inner.each,
                     whole: inner.whole + self.pass(),
+                    sieve: inner.sieve + self.pass(),
+                    exact: inner.exact,
                     what: What::Not(Box::new(inner)),
                 }
             }
@@ -190,6 +200,8 @@ impl<'a> Sources<'a> {
             share *= part.share;
         }
         Part {
+            sieve: parts.iter().map(|part| part.sieve).sum(),
+            exact: parts.iter().all(|part| part.exact),
             what: What::All(parts),
             share,
             each,
@@ -209,6 +221,8 @@ impl<'a> Sources<'a> {
             left *= 1.0 - part.share;
         }
         Part {
+            sieve: parts.iter().map(|part| part.sieve + 3.0 * self.pass()).sum(),
+            exact: parts.iter().all(|part| part.exact),
             what: What::Any(parts),
             share: 1.0 - left,
             each,
@@ -222,6 +236,8 @@ impl<'a> Sources<'a> {
             share: 0.3,
             each: 150.0,
             whole: self.rows() * 150.0,
+            sieve: 0.0,
+            exact: false,
         }
     }
 
@@ -276,6 +292,8 @@ impl<'a> Sources<'a> {
             share: self.share(rows),
             each: 4.0,
             whole: self.pass() * small(asked),
+            sieve: self.pass() * small(asked),
+            exact: true,
             what: What::Values {
                 values,
                 passes,
@@ -323,6 +341,8 @@ impl<'a> Sources<'a> {
             share,
             each: 5.0 * small(sets.len()),
             whole: self.pass() * (small(sets.len()) + 1.0),
+            sieve: self.pass() * (small(sets.len()) + 1.0),
+            exact: true,
             what: What::Sets { sets, all },
         }
     }
@@ -349,26 +369,46 @@ impl<'a> Sources<'a> {
             share: 0.3,
             each: 4.0,
             whole: self.rows() * 2.0,
+            sieve: 0.0,
+            exact: false,
         }
     }
 
     fn text(&self, texts: &'a Texts, expr: &Expr, op: &Op) -> Part<'a> {
         let candidates = texts.candidates(op);
-        let (share, sets) = candidates.as_ref().map_or((0.3, 0), |lists| {
-            let least = |list: &Vec<&RowSet>| list.iter().map(|set| set.len()).min().unwrap_or(0);
-            let share = lists.iter().map(|list| self.share(least(list))).sum::<f64>();
-            (share.min(1.0), lists.iter().map(Vec::len).sum())
-        });
-        let open = if candidates.is_some() { share } else { 1.0 };
+        let test = Program::new(expr);
+        let plain = plain_needle(op);
+        let sets: usize = candidates
+            .as_ref()
+            .map_or(0, |lists| lists.iter().map(Vec::len).sum());
+        // The rarest trigram says how many pass at most; its first rows say what part of them does.
+        let (mut share, mut open) = (0.3, 1.0);
+        if let Some(lists) = &candidates {
+            let rarest: Vec<&RowSet> = lists.iter().filter_map(|list| list.first().copied()).collect();
+            let some = rarest.iter().flat_map(|set| set.iter().take(SAMPLE));
+            let (mut asked, mut proposed, mut passed) = (0, 0, 0);
+            for row in some.take(4 * SAMPLE) {
+                asked += 1;
+                let may = lists.iter().any(|list| list.iter().all(|set| set.contains(row)));
+                proposed += u32::from(may);
+                passed += u32::from(may && text_passes(texts, &test, plain.as_deref(), row));
+            }
+            let most = self.share(rarest.iter().map(|set| set.len()).sum()).min(1.0);
+            let part = |hits: u32| most * (f64::from(hits) + 0.2) / (f64::from(asked) + 0.2);
+            (share, open) = (part(passed), part(proposed));
+        }
         Part {
             what: What::Text {
                 texts,
-                test: Program::new(expr),
+                test,
+                plain,
                 candidates,
             },
-            share: share * 0.7,
-            each: if sets == 0 { 40.0 } else { 10.0 + 40.0 * share },
+            share,
+            each: if sets == 0 { 40.0 } else { 6.0 + 40.0 * open },
             whole: small(sets) * self.pass() + self.rows() * open * 40.0,
+            sieve: small(sets) * self.pass(),
+            exact: false,
         }
     }
 
@@ -436,13 +476,13 @@ impl<'a> Sources<'a> {
             What::Text {
                 texts,
                 test,
+                plain,
                 candidates,
             } => {
-                // The smallest set alone: it rules out most rows, and the text decides in any case.
-                let may = candidates.as_ref().is_none_or(|lists| {
-                    (lists.iter()).any(|list| list.first().is_none_or(|set| set.contains(row)))
-                });
-                may && test.accepts(texts.get(row))
+                let may = candidates
+                    .as_ref()
+                    .is_none_or(|lists| lists.iter().any(|list| list.iter().all(|set| set.contains(row))));
+                may && text_passes(texts, test, plain.as_deref(), row)
             }
             What::Row(test) => test.matches(self.view, row),
         }
@@ -477,6 +517,8 @@ impl<'a> Sources<'a> {
                 });
                 open.copy_from_slice(passed);
             }),
+            // What may be left of the inner part must not be taken out.
+            What::Not(inner) if self.loose.get() && !inner.exact => {}
             What::Not(inner) => self.with_spare(open.len(), |passed| {
                 passed.copy_from_slice(open);
                 self.narrow(inner, block, passed);
@@ -487,7 +529,7 @@ impl<'a> Sources<'a> {
             What::Values { passing, failing, .. } => {
                 let asked = failing.as_ref().map_or(passing.len(), Vec::len);
                 // A set costs about as much as asking sixty rows.
-                if asked > 1 && count(open) < asked as u64 * 60 {
+                if asked > 1 && !self.loose.get() && count(open) < asked as u64 * 60 {
                     self.sift(part, block, open);
                 } else if let Some(failing) = failing {
                     failing.iter().for_each(|set| set.and_not_into(block, open));
@@ -497,7 +539,12 @@ impl<'a> Sources<'a> {
             }
             What::Sets { sets, all: true } => sets.iter().for_each(|set| set.and_into(block, open)),
             What::Sets { sets, all: false } => self.keep_any(sets, block, open),
-            What::Text { candidates, .. } => {
+            What::Text {
+                texts,
+                test,
+                plain,
+                candidates,
+            } => {
                 match candidates.as_deref() {
                     None => {}
                     Some([list]) => list.iter().for_each(|set| set.and_into(block, open)),
@@ -515,10 +562,17 @@ impl<'a> Sources<'a> {
                         open.copy_from_slice(passed);
                     }),
                 }
-                self.sift(part, block, open);
+                self.sift_by(block, open, |row| text_passes(texts, test, plain.as_deref(), row));
             }
             What::Range { .. } | What::Number { .. } | What::Row(_) => self.sift(part, block, open),
         }
+    }
+
+    /// Takes out of `open` what sets alone can tell not to pass.
+    pub(super) fn sieve(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
+        self.loose.set(true);
+        self.narrow(part, block, open);
+        self.loose.set(false);
     }
 
     /// Keeps the rows that are in one of the sets.
@@ -538,6 +592,13 @@ impl<'a> Sources<'a> {
 
     /// Asks every row that is open.
     fn sift(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
+        self.sift_by(block, open, |row| self.passes(part, row));
+    }
+
+    fn sift_by(&self, block: usize, open: &mut [u64], passes: impl Fn(u32) -> bool) {
+        if self.loose.get() {
+            return;
+        }
         let base = u32::try_from(block).expect("rows have 32 bits") << 16;
         let mut looked = 0;
         for (index, word) in (0..).zip(open) {
@@ -546,7 +607,7 @@ impl<'a> Sources<'a> {
                 let bit = left.trailing_zeros();
                 left &= left - 1;
                 looked += 1;
-                if !self.passes(part, base + index * 64 + bit) {
+                if !passes(base + index * 64 + bit) {
                     *word &= !(1 << bit);
                 }
             }
@@ -572,6 +633,45 @@ impl Part<'_> {
             What::Range { .. } | What::Number { .. } | What::Text { .. } | What::Row(_) => self.whole * share,
         }
     }
+}
+
+/// Rows of a rare trigram that are looked at for an estimate.
+const SAMPLE: usize = 24;
+
+/// What an operator looks for anywhere in a text, in small letters, if that is all that it does to ASCII texts.
+fn plain_needle(op: &Op) -> Option<Box<[u8]>> {
+    let needle = match op {
+        Op::Contains(text) => text,
+        Op::Like(pattern) => pattern.strip_prefix('%')?.strip_suffix('%')?,
+        _ => return None,
+    };
+    let literal = matches!(op, Op::Contains(_)) || !needle.contains(['%', '_']);
+    (literal && needle.is_ascii()).then(|| needle.to_ascii_lowercase().into_bytes().into_boxed_slice())
+}
+
+/// Whether the text of a row passes.
+#[inline]
+fn text_passes(texts: &Texts, test: &Program, plain: Option<&[u8]>, row: u32) -> bool {
+    let text = texts.bytes(row);
+    match plain {
+        Some(needle) if !text.is_empty() && text.is_ascii() => holds(text, needle),
+        _ => test.accepts(texts.get(row)),
+    }
+}
+
+/// Whether a text has these small letters in it, in any case.
+fn holds(text: &[u8], needle: &[u8]) -> bool {
+    let Some((&first, rest)) = needle.split_first() else {
+        return true;
+    };
+    if text.len() < needle.len() {
+        return false;
+    }
+    let starts = &text[..=text.len() - needle.len()];
+    starts.iter().enumerate().any(|(at, byte)| {
+        byte.to_ascii_lowercase() == first
+            && (rest.iter().zip(&text[at + 1..])).all(|(wanted, byte)| byte.to_ascii_lowercase() == *wanted)
+    })
 }
 
 fn rows_of(sets: &[&RowSet]) -> u64 {

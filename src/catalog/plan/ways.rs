@@ -1,7 +1,7 @@
 //! The ways to an answer, and the choice between them.
 
 use super::part::{Part, Sources, What, count};
-use crate::catalog::index::{BLOCK, Index, Order, Place, RowSet, WORDS, bits};
+use crate::catalog::index::{Index, Order, Place, RowSet, WORDS, bits};
 use crate::catalog::view::CatalogView;
 use crate::filter::{Query, Tested, Way};
 
@@ -23,9 +23,6 @@ pub(crate) struct Found {
     /// Rows asked one by one.
     pub(crate) looked: u64,
 }
-
-/// Steps of a walk beyond which blocks are at least tried.
-const STRIDE: f64 = 4.0;
 
 /// Answers from an index that has what the query's plan wants, and a view of the same version that shows what it reads.
 pub(crate) fn answer(query: &Query, index: &Index, view: &CatalogView, wanted: Wanted) -> Found {
@@ -83,12 +80,19 @@ impl Job<'_> {
         if wanted.rows && (known.is_some() || !wanted.count) && self.order.is_some() {
             let reach = self.skip.saturating_add(self.take) as f64;
             let steps = (reach / part.share.max(1e-9)).min(rows);
-            let walk = steps * (part.each + 1.5);
-            // After the blocks, the page still has to be found.
-            if walk <= pick.min(blocks + 2.0 * steps)
-                && let Some(found) = self.walk(part, steps * STRIDE + 256.0)
+            let each = part.each + 1.5;
+            // A step through bits is a look at one, and few of them are asked.
+            let sieve = part.sieve + 2_000.0 + 2.0 * steps;
+            let other = pick.min(sieve);
+            // What passes may lie at the far end of the order. A walk is given up when it has cost what the other way costs.
+            if steps * each <= other
+                && let Some(found) = self.walk(part, other / each + 256.0)
             {
                 return (found, known, Way::Walk);
+            }
+            if sieve <= pick {
+                let (found, way) = self.sieve(part);
+                return (found, known, way);
             }
         }
         if let Some(sets) = rarest
@@ -181,44 +185,70 @@ impl Job<'_> {
         }
     }
 
-    /// The window and the count, from bits for all rows.
-    fn blocks(&self, part: &Part<'_>, wanted: Wanted) -> (Vec<u32>, Option<u64>, Way) {
-        let (index, bound) = (self.sources.index, self.sources.index.bound() as usize);
-        let blocks = bound.div_ceil(BLOCK);
-        let mut passed = vec![
-            0;
-            if wanted.rows {
-                bound.div_ceil(64)
-            } else {
-                WORDS.min(bound.div_ceil(64))
+    /// The window, from bits for all rows that sets alone leave, and asking those that matter.
+    fn sieve(&self, part: &Part<'_>) -> (Vec<u32>, Way) {
+        let (left, total) = self.bits(|block, open| self.sources.sieve(part, block, open));
+        let passes = |row: u32| {
+            part.exact || {
+                self.sources.look(1);
+                self.sources.passes(part, row)
             }
-        ];
+        };
+        let reach = self.skip.saturating_add(self.take) as u64;
+        if let Some(order) = self.order
+            && is_walked(order, reach, total)
+        {
+            let rows = order.from(self.start(order));
+            let rows = rows.filter(|&row| is_set(&left, row) && passes(row));
+            return (rows.skip(self.skip).take(self.take).collect(), Way::BlocksWalk);
+        }
+        (
+            self.picked(bits(&left).filter(|&row| passes(row)).collect()),
+            Way::Blocks,
+        )
+    }
+
+    /// Bits for all rows, narrowed block by block, and how many are left.
+    fn bits(&self, narrow: impl Fn(usize, &mut [u64])) -> (Vec<u64>, u64) {
+        let (index, bound) = (self.sources.index, self.sources.index.bound() as usize);
+        let mut left = vec![0; bound.div_ceil(64)];
         let mut total = 0;
-        for block in 0..blocks {
-            let words = (bound - block * BLOCK).div_ceil(64).min(WORDS);
-            let from = if wanted.rows { block * WORDS } else { 0 };
-            let open = &mut passed[from..from + words];
-            open.fill(0);
+        for (block, open) in left.chunks_mut(WORDS).enumerate() {
             index.live().or_into(block, open);
-            self.sources.narrow(part, block, open);
+            narrow(block, open);
             total += count(open);
         }
+        (left, total)
+    }
+
+    /// The window and the count, from bits for all rows.
+    fn blocks(&self, part: &Part<'_>, wanted: Wanted) -> (Vec<u32>, Option<u64>, Way) {
+        let (left, total) = self.bits(|block, open| self.sources.narrow(part, block, open));
         if !wanted.rows {
             return (Vec::new(), Some(total), Way::Blocks);
         }
-        let holds = |row: u32| passed[row as usize / 64] >> (row % 64) & 1 == 1;
         let reach = self.skip.saturating_add(self.take) as u64;
-        // To the end of the page, a walk takes a step for each row of the order; picking takes more for each row that matches.
         if let Some(order) = self.order
-            && total > 0
-            && u128::from(reach) * order.len() as u128 / u128::from(total) < 8 * u128::from(total)
+            && is_walked(order, reach, total)
         {
-            let rows = order.from(self.start(order)).filter(|&row| holds(row));
+            let rows = order.from(self.start(order)).filter(|&row| is_set(&left, row));
             let found = rows.skip(self.skip).take(self.take).collect();
             return (found, Some(total), Way::BlocksWalk);
         }
-        (self.picked(bits(&passed).collect()), Some(total), Way::Blocks)
+        (self.picked(bits(&left).collect()), Some(total), Way::Blocks)
     }
+}
+
+/// Whether the end of the page is sooner reached through the order than by putting `total` rows in order: a step of a walk is
+/// an eighth of the price.
+fn is_walked(order: &Order, reach: u64, total: u64) -> bool {
+    let steps = u128::from(reach) * order.len() as u128;
+    total > 0 && steps < 8 * u128::from(total) * u128::from(total)
+}
+
+#[inline]
+fn is_set(words: &[u64], row: u32) -> bool {
+    (words.get(row as usize / 64)).is_some_and(|word| word >> (row % 64) & 1 == 1)
 }
 
 /// The smallest group of sets of which one must hold every row that passes.
