@@ -100,6 +100,7 @@ impl Core {
                 self.changed();
             }
             MonoEvent::Timeout { row } => self.timed_out(row, at),
+            MonoEvent::Lapse { row } => self.lapsed(row, at),
             MonoEvent::PauseOver { row } => self.pause_over(row, at),
             MonoEvent::Room { limit } => self.room_came(limit),
             MonoEvent::Lease => self.leases_lapsed(),
@@ -125,9 +126,23 @@ impl Core {
         self.end_attempt(row, super::finish::Ending::timed_out(), at);
     }
 
+    /// How long a run whose attempt ended waits for the next, chance included, in microseconds.
+    fn retry_delay(&mut self, row: u32) -> i64 {
+        let run = self.run(row);
+        let retry = &run.body.retry;
+        let delay = i64::try_from(retry.delay_after(run.attempt).as_micros()).unwrap_or(i64::MAX);
+        let most = u64::try_from(delay).unwrap_or(0) / 100 * u64::from(retry.jitter_percent());
+        if most == 0 {
+            // Nothing is drawn where nothing is asked.
+            return delay;
+        }
+        let more = self.ids.random().next() % (most + 1);
+        delay.saturating_add(i64::try_from(more).unwrap_or(i64::MAX))
+    }
+
     /// Puts a run whose attempt failed among those that wait for their retry.
-    pub(crate) fn retry_later(&mut self, row: u32, delay: Duration, at: Instant) {
-        let delay = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
+    pub(crate) fn retry_later(&mut self, row: u32, at: Instant) {
+        let delay = self.retry_delay(row);
         // The attempt may have ended before now; its delay counts from its end.
         let timer = self
             .mono_timers

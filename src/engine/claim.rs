@@ -297,6 +297,7 @@ impl Core {
             timed_out: false,
             resumed,
             grant,
+            lease: None,
         };
         self.work[row as usize] = Work::Claimed(held);
         let run = self.enter(
@@ -376,11 +377,14 @@ impl Core {
         if run.start == When::NEVER {
             run.start = When::at(at);
         }
-        if let Some(timeout) = run.body.timeout {
-            let micros = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX);
-            let timer = self
-                .mono_timers
-                .insert(self.mono.saturating_add(micros), MonoEvent::Timeout { row });
+        let (timeout, within) = (run.body.timeout, run.body.retry.time_in_all());
+        let mono = self.mono;
+        let end_of =
+            |span: Duration| mono.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
+        // All that a run may take counts from its first start.
+        let in_all = within.map(|span| *self.within.entry(row).or_insert_with(|| end_of(span)));
+        if let Some(end) = timeout.map(end_of).into_iter().chain(in_all).min() {
+            let timer = self.mono_timers.insert(end, MonoEvent::Timeout { row });
             if let Work::Claimed(held) = &mut self.work[row as usize] {
                 held.timer = Some(timer);
             }

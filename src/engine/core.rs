@@ -58,6 +58,8 @@ pub(crate) struct Held {
     pub(crate) resumed: bool,
     /// Its slots of named and deployment limits; none when it is under no such limit.
     pub(crate) grant: Option<Grant>,
+    /// Set while the worker has to show that it is alive.
+    pub(crate) lease: Option<Box<super::lease::Leased>>,
 }
 
 /// Something that becomes due by the wall clock, besides runs.
@@ -77,6 +79,10 @@ pub(crate) enum MonoEvent {
         row: u32,
     },
     PauseOver {
+        row: u32,
+    },
+    /// The lease of a claim was not extended in time.
+    Lapse {
         row: u32,
     },
     /// A limit that decays has room for the first that waits for it.
@@ -200,6 +206,8 @@ pub(crate) struct Core {
     pub(crate) buffered_total: usize,
     pub(crate) scheduled_total: usize,
     pub(crate) paused_total: usize,
+    /// Monotonic instants at which started runs are over their time in all, by row.
+    pub(crate) within: HashMap<u32, i64>,
     pub(crate) finished: Finished,
     /// Idempotency keys: (scope, key) to run and fingerprint of its content.
     pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
@@ -241,6 +249,7 @@ impl Core {
             buffered_total: 0,
             scheduled_total: 0,
             paused_total: 0,
+            within: HashMap::new(),
             finished: Finished::default(),
             keys: HashMap::new(),
             seq: 0,
@@ -499,6 +508,9 @@ impl Core {
             _ => self.totals.cancelled += 1,
         }
         self.set_work(row, Work::None);
+        if !self.within.is_empty() {
+            self.within.remove(&row);
+        }
         if let Some(work) = deployment.and_then(|deployment| self.deployments[deployment as usize].as_mut()) {
             self.active.remove(&mut work.active, row);
         }

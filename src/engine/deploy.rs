@@ -112,7 +112,7 @@ impl Core {
         check_tags(&new.tags)?;
         check_parameters(&new.parameters)?;
         check_labels(&new.labels)?;
-        check_retry(new.retry)?;
+        check_retry(&new.retry)?;
         check_timeout(new.timeout)?;
         check_schedules(&new.schedules, &self.settings)?;
         self.check_limits(&new.limits)?;
@@ -249,7 +249,7 @@ impl Core {
             parameters: Arc::new(held.data.parameters.clone()),
             tags: held.tags.clone(),
             labels: Arc::new(held.data.labels.clone()),
-            retry: held.data.retry,
+            retry: held.data.retry.clone(),
             timeout: held.data.timeout,
             deployment_version: held.data.version.clone(),
             queue_id: Some(queue.data.id),
@@ -375,7 +375,7 @@ impl Core {
         if let Some(labels) = &patch.labels {
             check_labels(labels)?;
         }
-        check_retry(patch.retry.unwrap_or_default())?;
+        patch.retry.as_ref().map_or(Ok(()), check_retry)?;
         check_timeout(patch.timeout.flatten())?;
         if let Some(schedules) = &patch.schedules {
             check_schedules(schedules, &self.settings)?;

@@ -55,6 +55,9 @@ pub struct Document {
     /// Named limits, those of deployments, and leases; what claims hold is taken again by them.
     #[serde(default)]
     pub(super) limits: BookState,
+    /// What is left to runs of their time in all, in microseconds.
+    #[serde(default)]
+    pub(super) within: BTreeMap<RunId, i64>,
     /// Idempotency keys: fingerprint of the content, by run.
     pub(super) keys: BTreeMap<RunId, u64>,
 }
@@ -111,6 +114,7 @@ pub(super) enum Wait {
     Retry,
     Timeout,
     Pause,
+    Lease,
 }
 
 impl Wait {
@@ -119,6 +123,7 @@ impl Wait {
             MonoEvent::Retry { row } => (Self::Retry, row),
             MonoEvent::Timeout { row } => (Self::Timeout, row),
             MonoEvent::PauseOver { row } => (Self::Pause, row),
+            MonoEvent::Lapse { row } => (Self::Lease, row),
             // They follow from the limits and from who waits.
             MonoEvent::Room { .. } | MonoEvent::Lease => return None,
         })
@@ -133,6 +138,16 @@ pub(super) struct ClaimDoc {
     pub(super) token: u64,
     pub(super) supervised: bool,
     pub(super) timed_out: bool,
+    #[serde(default)]
+    pub(super) lease: Option<LeaseDoc>,
+}
+
+/// A lease; what remains of it is among the waits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct LeaseDoc {
+    /// Microseconds.
+    pub(super) span: i64,
+    pub(super) retry: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -314,7 +329,7 @@ fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &HashMap<LimitKey, us
         tags: body.tags.iter().map(|tag| Text::from(&**tag)).collect(),
         labels: (*body.labels).clone(),
         idempotency_key: body.key.clone(),
-        retry: body.retry,
+        retry: body.retry.clone(),
         timeout: body.timeout,
         auto_scheduled: body.auto_scheduled,
         created_by: body.created_by.clone(),
@@ -365,6 +380,10 @@ impl Core {
                     token: held.token,
                     supervised: held.supervised,
                     timed_out: held.timed_out,
+                    lease: held.lease.as_ref().map(|lease| LeaseDoc {
+                        span: lease.span,
+                        retry: lease.retry,
+                    }),
                 };
                 claims.insert(self.run(row).id, claim);
             }
@@ -420,6 +439,9 @@ impl Core {
                 })
                 .collect(),
             limits,
+            within: (self.within.iter())
+                .map(|(&row, &end)| (self.run(row).id, end.saturating_sub(self.mono)))
+                .collect(),
             keys,
         };
         Taken {

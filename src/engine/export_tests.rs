@@ -39,7 +39,11 @@ fn busy(seed: u64) -> (Engine, ManualClock, Vec<Claim>) {
         .deploy(
             NewDeployment::new("report", "often")
                 .schedule(crate::model::NewSchedule::new(cron).slug("five"))
-                .retry(Retry::fixed(2, Duration::from_secs(30))),
+                .retry(
+                    Retry::exponential(2, Duration::from_secs(30), Duration::from_secs(90))
+                        .jitter(30)
+                        .within(Duration::from_secs(300)),
+                ),
         )
         .unwrap();
     engine
@@ -75,6 +79,12 @@ fn busy(seed: u64) -> (Engine, ManualClock, Vec<Claim>) {
                 if let Ok(claim) = engine.claim(&Scope::all()).unwrap() {
                     if draw(4) > 0 {
                         engine.begin(&claim).unwrap();
+                    }
+                    if draw(3) == 0 {
+                        let lease = Lease::of(Duration::from_secs(30 + draw(200)));
+                        engine
+                            .lease(&claim, if draw(2) == 0 { lease } else { lease.or_retry() })
+                            .unwrap();
                     }
                     claims.push(claim);
                 }
@@ -128,7 +138,8 @@ fn drain(engine: &Engine, clock: &ManualClock) -> Vec<(RunId, u32, u64)> {
             } else {
                 Outcome::Completed(Value::Null)
             };
-            engine.complete(&claim, outcome).unwrap();
+            // A run that is over its time in all ends as it begins.
+            let _ = engine.complete(&claim, outcome);
         }
         clock.advance(Duration::from_secs(25));
     }

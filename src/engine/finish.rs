@@ -135,6 +135,10 @@ impl Ending {
         self.state == StateType::Completed
     }
 
+    pub(crate) fn lapsed(message: Text) -> Self {
+        Self::of(Outcome::Crashed(message))
+    }
+
     pub(crate) fn timed_out() -> Self {
         Self {
             state: StateType::Failed,
@@ -173,11 +177,10 @@ impl Core {
     }
 
     pub(crate) fn end_attempt(&mut self, row: u32, ending: Ending, at: Instant) -> Ended {
-        let verdict = self.verdict(row, ending.state, &ending.name, By::Worker, false);
+        let verdict = self.verdict_at(row, ending.state, &ending.name, By::Worker, false, at);
         self.drop_claim(row);
         if verdict == Verdict::Reject(Instead::Retry, Reason::RetriesLeft) {
-            let delay = self.run(row).body.retry.delay;
-            self.retry_later(row, delay, at);
+            self.retry_later(row, at);
             // Why it is tried again is worth knowing while it waits.
             self.run_mut(row).message = ending.message;
             return Ended::Retrying;
@@ -203,6 +206,9 @@ impl Core {
             unreachable!("the caller found the run claimed")
         };
         if let Some(timer) = held.timer {
+            self.mono_timers.cancel(timer);
+        }
+        if let Some(timer) = held.lease.and_then(|lease| lease.timer) {
             self.mono_timers.cancel(timer);
         }
         self.release_slots(row, held.grant);

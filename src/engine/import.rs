@@ -15,6 +15,7 @@ use super::core::{Core, Held, MonoEvent, WallEvent, Work, key_scope};
 use super::error::Error;
 use super::export::{ClaimDoc, DeploymentDoc, Document, FORMAT, RunDoc, ScheduleDoc, VERSION, Wait};
 use super::ids::{Ids, row_of};
+use super::lease::Leased;
 use super::{plan::ScheduleWork, submit};
 use crate::catalog::{
     DeploymentRow, FlowRow, Left, Past, RunBody, RunLimits, RunRow, TaskRunRow, When, shared_tags,
@@ -132,6 +133,20 @@ impl Import<'_> {
         )?;
         self.core.arm_lease();
         self.schedules(&document.deployments, &document.plans, &rows)?;
+        for (id, left) in &document.within {
+            let path = || format!("within[run={id}]");
+            let row = *rows
+                .get(id)
+                .ok_or_else(|| damaged(path(), "there is no such run"))?;
+            if far(*left) {
+                return Err(damaged(path(), "the time that remains is out of range"));
+            }
+            // Put back, it may have ended while the document was read.
+            if !matches!(self.core.work[row as usize], Work::None) {
+                let end = self.core.mono.saturating_add(*left);
+                self.core.within.insert(row, end);
+            }
+        }
         self.finished(&document.finished, &mut rows)?;
         for (id, fingerprint) in document.keys {
             let row = rows
@@ -281,7 +296,7 @@ impl Import<'_> {
             if queue.is_none() && !doc.record {
                 return Err(damaged(path, "it has no work queue"));
             }
-            submit::check_retry(data.retry)?;
+            submit::check_retry(&data.retry)?;
             submit::check_timeout(data.timeout)?;
             let mut schedules = BTreeSet::new();
             let removed = doc.removed.iter().map(|removed| &removed.data);
@@ -376,7 +391,7 @@ impl Import<'_> {
                 .deployment_id
                 .and_then(|id| self.names.deployments.get(&id).copied());
             if own && !matches!(run.place, Place::Finished) {
-                submit::check_retry(run.retry)?;
+                submit::check_retry(&run.retry)?;
                 submit::check_timeout(run.timeout)?;
             }
             let limits = self.run_limits(&path, run)?;
@@ -391,7 +406,7 @@ impl Import<'_> {
                 tags: shared_tags(&run.tags),
                 labels: Arc::new(run.labels.clone()),
                 key: run.idempotency_key.clone(),
-                retry: run.retry,
+                retry: run.retry.clone(),
                 timeout: run.timeout,
                 auto_scheduled: run.auto_scheduled,
                 created_by: run.created_by.clone(),
@@ -568,11 +583,19 @@ impl Import<'_> {
                 (Wait::Timeout, Work::Claimed(held)) if held.timer.is_none() => {
                     held.timer = Some(self.core.mono_timers.insert(at, MonoEvent::Timeout { row }));
                 }
+                (Wait::Lease, Work::Claimed(held))
+                    if held.lease.as_ref().is_some_and(|lease| lease.timer.is_none()) =>
+                {
+                    let timer = self.core.mono_timers.insert(at, MonoEvent::Lapse { row });
+                    if let Some(lease) = &mut held.lease {
+                        lease.timer = Some(timer);
+                    }
+                }
                 (Wait::Pause, Work::Paused(timer @ None)) => {
                     *timer = Some(self.core.mono_timers.insert(at, MonoEvent::PauseOver { row }));
                 }
                 // Its claim was put back, or ended with that.
-                (Wait::Timeout, _) if claims == Claims::PutBack && claimed.contains(&id) => {}
+                (Wait::Timeout | Wait::Lease, _) if claims == Claims::PutBack && claimed.contains(&id) => {}
                 _ => return Err(damaged(path(), "the run does not wait for that")),
             }
         }
@@ -596,6 +619,13 @@ impl Import<'_> {
             let held = Held {
                 token: claim.token,
                 resumed: claim.resumed,
+                lease: claim.lease.map(|lease| {
+                    Box::new(Leased {
+                        span: lease.span.clamp(1, FAR),
+                        retry: lease.retry,
+                        timer: None,
+                    })
+                }),
                 timer: None,
                 signal: None,
                 supervised: claim.supervised,

@@ -23,6 +23,7 @@ mod finished;
 pub mod graph;
 mod ids;
 mod import;
+mod lease;
 #[cfg(test)]
 mod limit_tests;
 mod limits;
@@ -67,6 +68,7 @@ pub use self::error::{Empty, Error};
 pub use self::export::Document;
 pub use self::finish::{Ended, Outcome};
 pub use self::import::Claims;
+pub use self::lease::Lease;
 pub use self::limits::LimitPatch;
 pub use self::load::Loaded;
 pub use self::named::{NamedLimit, SlotHolder};

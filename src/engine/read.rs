@@ -81,7 +81,7 @@ pub(crate) fn run_of(row: &RunRow) -> Run {
         created_by: body.created_by.clone(),
         parent_task_run_id: body.parent,
         empirical_policy: RunPolicy {
-            retry: body.retry,
+            retry: body.retry.clone(),
             timeout: body.timeout,
         },
         limits: (body.limits.as_deref()).map_or_else(Request::new, |limits| limits.request.clone()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::claim::{Claim, Terms};
-use super::core::{Core, Work};
+use super::core::{Core, Instant, Work};
 use super::error::Error;
 use super::finish::shortened;
 use super::graph::{By, Instead, Proposal, Reason, Room, Standing, Verdict, decide};
@@ -120,6 +120,19 @@ impl Engine {
 impl Core {
     /// What the graph says to a proposal, at this instant.
     pub(crate) fn verdict(&self, row: u32, state: StateType, name: &str, by: By, force: bool) -> Verdict {
+        self.verdict_at(row, state, name, by, force, self.now())
+    }
+
+    /// The same at an instant that has been.
+    pub(crate) fn verdict_at(
+        &self,
+        row: u32,
+        state: StateType,
+        name: &str,
+        by: By,
+        force: bool,
+        at: Instant,
+    ) -> Verdict {
         let run = self.run(row);
         let Some(from) = run.state else {
             return Verdict::Abort(Reason::Record);
@@ -133,8 +146,7 @@ impl Core {
             state: from,
             name: &run.state_name,
             due: instant(run.due),
-            // Attempts, not starts: a worker that fails without ever having begun uses up its retries too.
-            retries_left: run.attempt <= run.body.retry.retries && !self.stopped,
+            retries_left: state == StateType::Failed && self.retries_left(row, at.mono),
             room: if starts && waits {
                 self.room_of(row)
             } else {
@@ -147,7 +159,21 @@ impl Core {
             by,
             force,
         };
-        decide(&standing, &proposal, instant(self.wall))
+        decide(&standing, &proposal, instant(at.wall))
+    }
+
+    /// Whether a failure of the attempt at that instant is followed by another one.
+    pub(crate) fn retries_left(&self, row: u32, mono: i64) -> bool {
+        let run = self.run(row);
+        let retry = &run.body.retry;
+        // Attempts, not starts: a worker that fails without ever having begun uses up its retries too.
+        if run.attempt > retry.retries || self.stopped {
+            return false;
+        }
+        let delay = || i64::try_from(retry.delay_after(run.attempt).as_micros()).unwrap_or(i64::MAX);
+        // What could start only after the end of its time is not waited for.
+        self.within.is_empty()
+            || (self.within.get(&row)).is_none_or(|&end| mono.saturating_add(delay()) < end)
     }
 
     /// Whether all slots of a run are there.
@@ -230,9 +256,8 @@ impl Core {
                     Instead::Keep => {}
                     Instead::Cancelled => self.call_off(row, message),
                     Instead::Retry => {
-                        let (delay, now) = (self.run(row).body.retry.delay, self.now());
                         self.supersede(row);
-                        self.retry_later(row, delay, now);
+                        self.retry_later(row, self.now());
                         self.run_mut(row).message = message;
                     }
                     Instead::AwaitSlot => {

@@ -251,7 +251,10 @@ impl Core {
         body.queue_id = queue.map(|queue| queue.data.id);
         body.queue_name = queue.map(|queue| queue.data.name.clone());
         body.key.clone_from(&new.key);
-        body.retry = check_retry(new.retry.unwrap_or(body.retry))?;
+        if let Some(retry) = &new.retry {
+            check_retry(retry)?;
+            body.retry = retry.clone();
+        }
         body.timeout = check_timeout(new.timeout.or(body.timeout))?;
         Ok(body)
     }
@@ -428,34 +431,26 @@ fn fingerprint(new: &NewRun, priority: Priority) -> u64 {
         .hash(&mut hasher);
     (
         new.not_before,
-        new.retry.map(|retry| (retry.retries, retry.delay)),
+        new.retry
+            .as_ref()
+            .map(|retry| (retry.retries, retry.delay, format!("{:?}", retry.backoff()))),
+        new.retry
+            .as_ref()
+            .map(|retry| (retry.jitter_percent(), retry.time_in_all())),
         new.limits.iter().collect::<Vec<_>>(),
     )
         .hash(&mut hasher);
     hasher.finish()
 }
 
-/// Most retries of a run.
-pub(crate) const MAX_RETRIES: u32 = 10_000;
 /// Longest span the engine counts in: a hundred years. Longer ones are surely mistakes and would overflow later.
 pub(crate) const MAX_SPAN: std::time::Duration = std::time::Duration::from_secs(100 * 366 * 86_400);
 
-pub(crate) fn check_retry(retry: Retry) -> Result<Retry, InvalidValue> {
-    if retry.retries > MAX_RETRIES {
-        return Err(InvalidValue::new(
-            "retries",
-            &retry.retries.to_string(),
-            "give at most 10,000",
-        ));
+pub(crate) fn check_retry(retry: &Retry) -> Result<(), InvalidValue> {
+    match retry.problem(MAX_SPAN) {
+        Some((field, value, rule)) => Err(InvalidValue::new(field, &value, rule)),
+        None => Ok(()),
     }
-    if retry.delay > MAX_SPAN {
-        return Err(InvalidValue::new(
-            "retry_delay",
-            &format!("{:?}", retry.delay),
-            "give at most 100 years",
-        ));
-    }
-    Ok(retry)
 }
 
 pub(crate) fn check_timeout(

@@ -6,29 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{CatchUp, Object, Overlap, Text};
+use super::{CatchUp, Object, Overlap, Retry, Text};
 use crate::ids::{DeploymentId, FlowId, QueueId, ScheduleId};
 use crate::limit::Request;
 use crate::priority::Priority;
 use crate::schedule::Schedule;
-
-/// When a failed attempt is tried again.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Retry {
-    /// How often a run is tried again after its first attempt failed.
-    pub retries: u32,
-    /// How long after the failure, in engine (monotonic) time.
-    #[serde(with = "super::run::seconds")]
-    pub delay: Duration,
-}
-
-impl Retry {
-    /// `retries` more attempts, each `delay` after the failure before it.
-    #[must_use]
-    pub const fn fixed(retries: u32, delay: Duration) -> Self {
-        Self { retries, delay }
-    }
-}
 
 /// A flow plus defaults: parameters, tags, priority, work queue, concurrency limit, schedules.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,15 +8,17 @@ mod deployment;
 mod flow;
 mod policy;
 mod pool;
+mod retry;
 mod rules;
 mod run;
 mod state;
 mod text;
 
-pub use deployment::{Deployment, DeploymentPatch, DeploymentSchedule, NewDeployment, NewSchedule, Retry};
+pub use deployment::{Deployment, DeploymentPatch, DeploymentSchedule, NewDeployment, NewSchedule};
 pub use flow::Flow;
 pub use policy::{CatchUp, Overlap};
 pub use pool::{NewPool, NewQueue, PoolStatus, QueueOrder, WorkPool, WorkQueue};
+pub use retry::{Backoff, MAX_DELAYS, MAX_RETRIES, Retry};
 pub use rules::{InvalidValue, MAX_NAME, MAX_PARAMETERS, MAX_TAGS};
 pub(crate) use rules::{
     check_depth, check_name, check_name_or_empty, check_parameters, check_result, check_tags,

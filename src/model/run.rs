@@ -99,7 +99,7 @@ pub struct CreatedBy {
 }
 
 /// What follows a failed attempt of a run, and how long an attempt may take.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct RunPolicy {
     /// What follows a failed attempt.
     #[serde(default)]

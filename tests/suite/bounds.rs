@@ -224,14 +224,19 @@ fn e2_durations_at_their_ends_are_refused_or_harmless() {
         (Retry::fixed(u32::MAX, Duration::ZERO), ["retries", "10,000"]),
         (Retry::fixed(10_001, Duration::ZERO), ["10001", "10,000"]),
     ] {
-        says(&refused(&engine, |e| e.submit(NewRun::of("f").retry(retry))), &is);
         says(
-            &refused(&engine, |e| e.deploy(NewDeployment::new("g", "e").retry(retry))),
+            &refused(&engine, |e| e.submit(NewRun::of("f").retry(retry.clone()))),
             &is,
         );
         says(
             &refused(&engine, |e| {
-                e.update_deployment(made, DeploymentPatch::new().retry(retry))
+                e.deploy(NewDeployment::new("g", "e").retry(retry.clone()))
+            }),
+            &is,
+        );
+        says(
+            &refused(&engine, |e| {
+                e.update_deployment(made, DeploymentPatch::new().retry(retry.clone()))
             }),
             &is,
         );

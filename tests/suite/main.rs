@@ -6,6 +6,7 @@ mod attempts;
 mod bounds;
 mod clocks;
 mod keys;
+mod leases;
 mod overlap;
 mod refusals;
 mod schedules;

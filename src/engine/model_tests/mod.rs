@@ -88,7 +88,8 @@ impl Both {
                     Retry::fixed(2, 3 * second),
                     Retry::fixed(1, Duration::ZERO),
                     Retry::default(),
-                ][at],
+                ][at]
+                    .clone(),
             )
             .work_queue(pool, queue);
         let limit = [Some(1), None, Some(2), None][at];
@@ -99,7 +100,7 @@ impl Both {
         if let Some(timeout) = timeout {
             new = new.timeout(timeout);
         }
-        let retry = new.retry;
+        let retry = new.retry.clone();
         let made = self.engine.deploy(new);
         let Some(held) = &self.model.deployments[at] else {
             let deployment = ModelDeployment {
@@ -152,7 +153,7 @@ impl Both {
         if order.delay != 0 {
             new = new.not_before(now + TimeDelta::seconds(order.delay));
         }
-        if let Some(retry) = order.retry {
+        if let Some(retry) = order.retry.clone() {
             new = new.retry(retry);
         }
         if let Some(timeout) = order.timeout {
@@ -188,7 +189,8 @@ impl Both {
             at: if order.delay > 0 { At::Later } else { At::Line },
             retry: order
                 .retry
-                .or(deployment.as_ref().map(|of| of.retry))
+                .clone()
+                .or(deployment.as_ref().map(|of| of.retry.clone()))
                 .unwrap_or_default(),
             timeout: order
                 .timeout
