@@ -244,6 +244,10 @@ fn s2_every_minute_around_every_transition_is_right() {
             }
         }
     }
+    println!(
+        "{compared} comparisons around {} of {number} transitions",
+        compared / shapes.len()
+    );
     assert!(number > 1_500, "only {number} transitions in the data");
     assert!(compared >= 12 * (number / every));
 }

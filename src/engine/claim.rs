@@ -416,6 +416,7 @@ impl Core {
         if run.due > now {
             // It was chosen before its time.
             self.enter_later(row);
+            self.restore_occurrence(row);
         } else {
             self.enter_line(row);
         }

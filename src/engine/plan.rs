@@ -291,13 +291,27 @@ impl Core {
         }
     }
 
-    /// A planned run is called off for good: its occurrence stays used.
+    /// A planned run leaves its place before its time, called off or chosen: its occurrence stays used, and until it has
+    /// ended it counts as one that has become due.
     pub(crate) fn forget_occurrence(&mut self, row: u32) {
         let due = self.run(row).due;
         if let Some((deployment, schedule)) = Self::origin(self.run(row))
             && let Some(work) = self.schedule_work(deployment, schedule)
+            && work.unlist(due, row)
         {
-            work.unlist(due, row);
+            work.live.insert(row);
+        }
+    }
+
+    /// A run that was chosen before its time is planned again.
+    pub(crate) fn restore_occurrence(&mut self, row: u32) {
+        self.occurrence_ended(row);
+        let (due, id) = (self.run(row).due, self.run(row).id);
+        if let Some((deployment, schedule)) = Self::origin(self.run(row))
+            && let Some(work) = self.schedule_work(deployment, schedule)
+            && work.used.get(&due) == Some(&id)
+        {
+            work.asked.insert(due, row);
         }
     }
 

@@ -1,4 +1,10 @@
 //! Instants at which something becomes due, in exact order.
+//!
+//! An ordered map, and not the [timeline](crate::timeline), though that inserts and cancels in constant time: the engine
+//! answers each call with its next deadline, which must be exact, also just after the first entry was cancelled, where the
+//! timeline gives a bound below it. And there is little to win: a timer is set once for each planning of a schedule and for
+//! each attempt with a timeout, beside steps that cost a hundred times as much. `cargo bench --bench schedule -- timers`
+//! has both side by side: on two cores about 180 ns for the whole of it among 100,000, with either.
 
 use std::collections::BTreeMap;
 

@@ -346,3 +346,44 @@ fn s4_max_scheduled_runs_and_parameters_are_each_schedules_own() {
         "five at a time is enough for every minute"
     );
 }
+
+#[test]
+fn s4_a_planned_run_that_is_chosen_before_its_time_counts_as_running_and_can_be_put_back() {
+    let (builder, clock) = still();
+    let engine = builder.build().unwrap();
+    clock.advance(HOUR / 2);
+    let hourly = NewSchedule::new(cron("0 * * * *")).overlap(Overlap::Skip);
+    let made = engine
+        .deploy(NewDeployment::new("f", "d").schedule(hourly))
+        .unwrap();
+    let schedule = made.schedules[0].id;
+    let second = engine.explain_schedule(made.id, schedule, 2).unwrap()[1]
+        .run
+        .unwrap();
+    let choose = || {
+        let answer = engine.set_state(second, StateType::Pending).unwrap();
+        answer.into_claim().expect("nothing limits it")
+    };
+    let claim = choose();
+    engine.give_back(&claim).unwrap();
+    assert_eq!(engine.preview_schedule(made.id, schedule, 3).unwrap().len(), 3);
+    let before = engine.snapshot().scheduled;
+    // Put back, it is planned like the others: a pause takes it too.
+    engine.pause_schedule(made.id, schedule).unwrap();
+    assert_eq!((before, engine.snapshot().scheduled), (3, 0));
+    engine.resume_schedule(made.id, schedule).unwrap();
+    let second = engine.explain_schedule(made.id, schedule, 2).unwrap()[1]
+        .run
+        .unwrap();
+    let answer = engine.set_state(second, StateType::Pending).unwrap();
+    let claim = answer.into_claim().expect("nothing limits it");
+    // While it has not ended, the first is skipped; and its own occurrence is used.
+    clock.advance(HOUR / 2);
+    engine.advance().unwrap();
+    assert_eq!(engine.snapshot().totals.skipped, 1);
+    engine.complete(&claim, Outcome::Completed(1.into())).unwrap();
+    clock.advance(HOUR);
+    assert!(engine.claim(&Scope::all()).unwrap().is_err());
+    clock.advance(HOUR);
+    assert!(engine.claim(&Scope::all()).unwrap().is_ok());
+}
