@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tenfold::clock::{Clock, Now};
+use tenfold::limit::{LimitSpec, Mode};
 use tenfold::{
     Engine, EngineBuilder, NewDeployment, NewRun, Outcome, Priority, Schedule, Scope, engine::Claim,
 };
@@ -365,6 +366,12 @@ fn depth(bench: &mut Bench) {
             })
         },
     );
+    bench.versus(
+        "dispatch/claim/million_blocked/weights",
+        Goal::at_most(1.5),
+        || (claims_of(behind_weights(MILLION)), claims_of(behind_weights(0))),
+    );
+    sets(bench);
     let sizes = [1_000, 10_000, 100_000, 300_000, MILLION];
     bench.growth("dispatch/depth", &sizes, Goal::at_most(3.0), |size| {
         let (engine, scope) = (limited(WIDE), Scope::all());
@@ -404,7 +411,140 @@ fn beside_blocked(blocked: usize, full: bool) -> Engine {
 
 /// Claims of free runs that stand behind `blocked` runs of a full limit.
 fn claims_beside(blocked: usize) -> Side {
-    let (engine, scope) = (beside_blocked(blocked, true), Scope::all());
+    claims_of(beside_blocked(blocked, true))
+}
+
+/// An engine with `blocked` urgent runs that need one to four slots of the named limit `gpu`, which is full.
+fn behind_weights(blocked: usize) -> Engine {
+    let engine = roomy().build().expect("the settings fit together");
+    deploy(&engine, "free", None);
+    engine.define_limit(LimitSpec::new("gpu", 4)).expect("a new name");
+    for weight in 1..=4 {
+        let new = NewDeployment::new("work", format!("needs{weight}")).slots("gpu", weight);
+        engine.deploy(new).expect("a new name");
+    }
+    engine
+        .increment_slots(&["gpu"], 4, Mode::Concurrency)
+        .expect("it is free");
+    for run in 0..blocked {
+        submit(&engine, &format!("work/needs{}", 1 + run % 4), Priority::MAX);
+    }
+    engine
+}
+
+/// 100,000 urgent runs, each with a set of limits of its own: the shared ones and its tenant's.
+fn tenants(shared: &[&str]) -> Engine {
+    let engine = roomy()
+        .limits(200_000)
+        .build()
+        .expect("the settings fit together");
+    deploy(&engine, "free", None);
+    for limit in shared.iter().chain(&["tenant:*"]) {
+        engine
+            .define_limit(LimitSpec::new(*limit, 1))
+            .expect("a new name");
+    }
+    for tenant in 0..100_000 {
+        let new = NewRun::of("work").priority(Priority::MAX);
+        let new = shared.iter().fold(new, |new, limit| new.slot(*limit));
+        engine
+            .submit(new.slot(format!("tenant:{tenant}")))
+            .expect("there is room");
+    }
+    engine
+}
+
+/// The slowest single step where sets of limits differ.
+fn sets(bench: &mut Bench) {
+    let slowest = |mut spans: Vec<f64>| quantile(&mut spans, 1.0);
+    bench.absolute(
+        "dispatch/claim/100000_sets/slowest",
+        Goal::shown(Unit::Nanos),
+        move || {
+            let (engine, scope) = (tenants(&["shared"]), Scope::all());
+            figure(move || {
+                // The shared limit was free when they came; the first claim fills it, and each end lets in the next.
+                let mut spans = Vec::with_capacity(2 * CLAIMS);
+                for _ in 0..CLAIMS {
+                    submit(&engine, "work/free", Priority::MIN);
+                    let before = now();
+                    let urgent = claim(&engine, &scope);
+                    let between = now();
+                    let free = claim(&engine, &scope);
+                    spans.push(per_operation(between.duration_since(before), 1));
+                    spans.push(per_operation(between.elapsed(), 1));
+                    complete(&engine, &urgent);
+                    complete(&engine, &free);
+                }
+                slowest(spans)
+            })
+        },
+    );
+    bench.absolute(
+        "dispatch/release/100000_sets/slowest",
+        Goal::shown(Unit::Nanos),
+        move || {
+            let (engine, scope) = (tenants(&["shared"]), Scope::all());
+            figure(move || {
+                let mut spans = Vec::with_capacity(CLAIMS);
+                for _ in 0..CLAIMS {
+                    let urgent = claim(&engine, &scope);
+                    let before = now();
+                    complete(&engine, &urgent);
+                    spans.push(per_operation(before.elapsed(), 1));
+                }
+                slowest(spans)
+            })
+        },
+    );
+    // What defeats the gates: two shared limits, never free together, move every set from one to the other.
+    bench.absolute(
+        "dispatch/release/100000_sets/full_in_turn",
+        Goal::shown(Unit::Nanos),
+        move || {
+            let engine = roomy()
+                .limits(200_000)
+                .build()
+                .expect("the settings fit together");
+            deploy(&engine, "free", None);
+            engine
+                .define_limit(LimitSpec::new("tenant:*", 1))
+                .expect("a new name");
+            let take = |engine: &Engine, limit: &str| {
+                let taken = engine.increment_slots(&[limit], 1, Mode::Concurrency);
+                taken.expect("it is free");
+            };
+            for limit in ["a", "b"] {
+                engine.define_limit(LimitSpec::new(limit, 1)).expect("a new name");
+                take(&engine, limit);
+            }
+            for tenant in 0..100_000 {
+                let new = NewRun::of("work").slot("a").slot("b");
+                engine
+                    .submit(new.slot(format!("tenant:{tenant}")))
+                    .expect("there is room");
+            }
+            figure(move || {
+                let mut spans = Vec::new();
+                for _ in 0..2 {
+                    for limit in ["a", "b"] {
+                        let before = now();
+                        engine
+                            .decrement_slots(&[limit], 1, None)
+                            .expect("it is not poisoned");
+                        spans.push(per_operation(before.elapsed(), 1));
+                        take(&engine, limit);
+                    }
+                }
+                slowest(spans)
+            })
+        },
+    );
+}
+
+/// Claims of free runs, which stand behind all that wait for limits.
+fn claims_of(engine: Engine) -> Side {
+    let scope = Scope::all();
     figure(move || {
         for _ in 0..CLAIMS {
             submit(&engine, "work/free", Priority::MIN);
