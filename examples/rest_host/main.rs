@@ -3,6 +3,7 @@
 //! It keeps one engine for each organisation, in memory, and answers on a loopback port:
 //!
 //! * `/v1/async`: the asynchronous task queue. Create a task or a batch of up to 500, read a task, read the queue status;
+//! * `/api`: the reference's deployments API, as far as the engine's methods carry it;
 //! * `/`: the live queue status for a person;
 //! * `/metrics`: the numbers for Prometheus, with `--features metrics`.
 //!
@@ -18,6 +19,7 @@
 )]
 
 mod answer;
+mod api;
 mod args;
 mod demo;
 mod gate;

@@ -4,6 +4,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::extract::Request;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::answer::Refusal;
 use crate::gate::Bounds;
@@ -15,6 +16,23 @@ use crate::host::Org;
 ///
 /// 408, 413, 422 or 429, as the case may be.
 pub async fn json<T: DeserializeOwned>(org: &Org, bounds: &Bounds, request: Request) -> Result<T, Refusal> {
+    parse(&text(org, bounds, request).await?)
+}
+
+/// As [`json`]; no body at all is an empty object.
+///
+/// # Errors
+///
+/// As there.
+pub async fn json_or_nothing(org: &Org, bounds: &Bounds, request: Request) -> Result<Value, Refusal> {
+    let text = text(org, bounds, request).await?;
+    if text.is_empty() {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    parse(&text)
+}
+
+async fn text(org: &Org, bounds: &Bounds, request: Request) -> Result<Vec<u8>, Refusal> {
     let mut stream = Body::into_data_stream(request.into_body());
     let read = async {
         let text = collect(org, bounds, &mut stream).await;
@@ -30,10 +48,9 @@ pub async fn json<T: DeserializeOwned>(org: &Org, bounds: &Bounds, request: Requ
         }
         text
     };
-    let text = tokio::time::timeout(bounds.body, read)
+    tokio::time::timeout(bounds.body, read)
         .await
-        .map_err(|_| Refusal::too_slow(bounds.body.as_secs()))??;
-    parse(&text)
+        .map_err(|_| Refusal::too_slow(bounds.body.as_secs()))?
 }
 
 /// Reads JSON text. It may be nested 128 deep; more is refused before it is looked at.

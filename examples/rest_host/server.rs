@@ -15,7 +15,7 @@ use tokio_io_timeout::TimeoutStream;
 use crate::answer::Refusal;
 use crate::gate::{Door, Doors};
 use crate::host::{Caller, Host};
-use crate::{live, page, tasks};
+use crate::{api, live, page, tasks};
 
 /// Every path of the host.
 pub fn routes(host: Host) -> Router {
@@ -26,6 +26,7 @@ pub fn routes(host: Host) -> Router {
         .route("/page/live", get(live::stream))
         .route("/page/runs", post(page::runs))
         .route("/page/upcoming", get(page::upcoming))
+        .nest("/api", api::routes())
         .route("/metrics", get(page::metrics))
         .route("/v1/async/task", post(tasks::create))
         .route("/v1/async/task/batch", post(tasks::create_batch))

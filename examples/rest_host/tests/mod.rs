@@ -1,5 +1,6 @@
 //! The host, driven over loopback by a real HTTP client, and by one that misbehaves.
 
+mod api;
 mod hostile;
 mod page;
 mod queue;
