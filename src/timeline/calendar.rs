@@ -3,7 +3,8 @@
 //! A record's key is compared with the *base*, the first key that is not yet due. The highest byte in which they
 //! differ is the record's level, and the key's byte there is its bucket: 256 buckets on each of 8 levels, a
 //! microsecond wide on level 0 and 9 years on level 6. When the base moves into a bucket, what it holds moves to
-//! finer ones; so a record moves at most once per level, and mostly two or three times.
+//! finer ones, until few enough records share the base's bucket: these are sorted once, and are the *near* ones. So a
+//! record moves at most once per level, and mostly once.
 //!
 //! # Invariants
 //!
@@ -11,7 +12,11 @@
 //! * **C2** a key lies on the level and in the bucket that the base gives it, so keys on one level are all before
 //!   those on the next, and in one bucket before those in the next;
 //! * **C3** records with equal keys are in one bucket, in the order of their insertion;
-//! * **C4** bit `n` of a level's map is set exactly when its bucket `n` holds records.
+//! * **C4** bit `n` of a level's map is set exactly when its bucket `n` holds records;
+//! * **C5** the near ones are all keys before the edge, in the order of key and insertion; the edge is the base, or the end
+//!   of the bucket of some level that the base lies in.
+
+use std::collections::VecDeque;
 
 /// A due time and the slot of its item. 12 bytes: the halves of the key keep the alignment at 4.
 #[derive(Clone, Copy, Debug)]
@@ -64,12 +69,50 @@ impl Bucket {
         self.full.len() * CHUNK + self.tail.len()
     }
 
+    fn at(&mut self, index: usize) -> &mut Record {
+        match self.full.get_mut(index / CHUNK) {
+            Some(chunk) => &mut chunk[index % CHUNK],
+            None => &mut self.tail[index % CHUNK],
+        }
+    }
+
+    /// Keeps the records that `keep` says, in their order. Moves them up in place.
+    fn retain(&mut self, mut keep: impl FnMut(Record) -> bool) {
+        let mut kept = 0;
+        for index in 0..self.len() {
+            let record = *self.at(index);
+            if keep(record) {
+                *self.at(kept) = record;
+                kept += 1;
+            }
+        }
+        if kept / CHUNK < self.full.len() {
+            self.full.truncate(kept / CHUNK + 1);
+            self.tail = self.full.pop().unwrap_or_default();
+        }
+        self.tail.truncate(kept % CHUNK);
+    }
+
     fn iter(&self) -> impl Iterator<Item = Record> {
         self.full.iter().flatten().chain(&self.tail).copied()
     }
 
-    fn into_records(self) -> impl Iterator<Item = Record> {
-        self.full.into_iter().flatten().chain(self.tail)
+    fn into_records(mut self) -> Vec<Record> {
+        if self.full.is_empty() {
+            return self.tail;
+        }
+        self.full.push(self.tail);
+        self.full.concat()
+    }
+
+    /// Adds the records that `keep` says to `run`, in the order of key and insertion.
+    fn hand_out(&self, run: &mut VecDeque<Record>, keep: &mut impl FnMut(Record) -> bool) {
+        let from = run.len();
+        for chunk in self.full.iter().chain([&self.tail]) {
+            run.extend(chunk.iter().copied().filter(|&record| keep(record)));
+        }
+        // Stable, so that equal keys stay in order of insertion.
+        run.make_contiguous()[from..].sort_by_key(|record| record.key());
     }
 
     fn capacity(&self) -> usize {
@@ -90,7 +133,15 @@ pub(super) struct Calendar {
     base: u64,
     levels: [Option<Level>; 8],
     len: usize,
+    near: VecDeque<Record>,
+    edge: u64,
 }
+
+/// So many records of one bucket become the near ones; fewer than would fill finer buckets with one or two each.
+/// Small in tests, so that short histories come through all of it.
+const FEW: usize = if cfg!(test) { 4 } else { 256 };
+/// With more near ones than this, an insertion among them would move too many: they go to finer buckets.
+const MANY: usize = if cfg!(test) { 16 } else { 1_024 };
 
 impl Level {
     fn new() -> Self {
@@ -135,6 +186,8 @@ impl Calendar {
             base,
             levels: [const { None }; 8],
             len: 0,
+            near: VecDeque::new(),
+            edge: base,
         }
     }
 
@@ -152,70 +205,136 @@ impl Calendar {
     pub(super) fn push(&mut self, record: Record) {
         debug_assert!(record.key() >= self.base, "C1");
         self.len += 1;
+        if record.key() < self.edge {
+            self.push_near(record);
+        } else {
+            self.push_far(record);
+        }
+    }
+
+    #[inline]
+    fn push_far(&mut self, record: Record) {
         let level = level_of(record.key() ^ self.base);
         self.levels[level]
             .get_or_insert_with(Level::new)
             .push(bucket_of(record.key(), level), record); // C2
     }
 
-    /// Moves the base just beyond `end` and hands out the buckets that are due, in order; the records inside one
-    /// are in order of insertion.
-    pub(super) fn advance(&mut self, end: u64, mut due: impl FnMut(&mut dyn Iterator<Item = Record>)) {
+    fn push_near(&mut self, record: Record) {
+        if self.near.len() < MANY {
+            let at = self.near.partition_point(|other| other.key() <= record.key());
+            self.near.insert(at, record); // C5
+            return;
+        }
+        self.edge = self.base;
+        for record in std::mem::take(&mut self.near).into_iter().chain([record]) {
+            self.push_far(record); // C3
+        }
+    }
+
+    /// Moves the base just beyond `end` and adds what is due to `run`, in the order of key and insertion: those of which
+    /// `keep` says so.
+    pub(super) fn advance(
+        &mut self,
+        end: u64,
+        run: &mut VecDeque<Record>,
+        mut keep: impl FnMut(Record) -> bool,
+    ) {
         if end < self.base {
             return;
         }
         let base = end.saturating_add(1);
+        let early = self.near.partition_point(|record| record.key() <= end);
+        self.len -= early;
+        run.extend(self.near.drain(..early).filter(|&record| keep(record)));
+        if base < self.edge {
+            self.base = base;
+            return;
+        }
         // At the end of time everything is due.
         let top = if end == u64::MAX {
             8
         } else {
             level_of(self.base ^ base)
         };
-        for level in &mut self.levels[..top] {
-            let Some(level) = level else { continue };
+        for level in self.levels[..top].iter_mut().flatten() {
             while let Some(bucket) = level.first() {
-                let records = level.take(bucket);
-                self.len -= records.len();
-                due(&mut records.into_records());
+                let bucket = level.take(bucket);
+                self.len -= bucket.len();
+                bucket.hand_out(run, &mut keep);
             }
         }
-        self.base = base;
+        (self.base, self.edge) = (base, base);
         let Some(level) = self.levels.get_mut(top).and_then(Option::as_mut) else {
             return;
         };
         let edge = bucket_of(base, top);
         while let Some(bucket) = level.first().filter(|&bucket| bucket < edge) {
-            let records = level.take(bucket);
-            self.len -= records.len();
-            due(&mut records.into_records());
+            let bucket = level.take(bucket);
+            self.len -= bucket.len();
+            bucket.hand_out(run, &mut keep);
         }
         if top == 0 || level.first() != Some(edge) {
             return;
         }
-        // The bucket that the base now lies in: what is due goes out, the rest to finer buckets.
-        let records = level.take(edge);
-        self.len -= records.len();
-        let mut early = Vec::new();
-        for record in records.into_records() {
-            if record.key() < base {
+        // The bucket that the base now lies in: what is due goes out, the rest to finer buckets or to the near ones.
+        let mut early = Bucket::EMPTY;
+        let mut rest = level.take(edge).into_records();
+        rest.retain(|&record| {
+            let due = record.key() < base;
+            if due {
                 early.push(record);
-            } else {
-                self.push(record);
             }
+            !due
+        });
+        self.len -= early.len();
+        early.hand_out(run, &mut keep);
+        self.split(rest, top);
+    }
+
+    /// Puts away the records that lie, with the base, in one bucket of this level, which is at least 1.
+    fn split(&mut self, mut records: Vec<Record>, mut level: usize) {
+        while FEW < records.len() && 1 < level {
+            level -= 1;
+            // As many as each finer bucket will hold, if they lie evenly; so these need not grow in small steps.
+            let room = (records.len() / 256 * 9 / 8).min(CHUNK);
+            let finer = self.levels[level].get_or_insert_with(Level::new);
+            finer
+                .buckets
+                .iter_mut()
+                .for_each(|bucket| bucket.tail.reserve(room));
+            records.retain(|&record| {
+                let with_base = level_of(record.key() ^ self.base) < level;
+                if !with_base {
+                    self.push_far(record);
+                }
+                with_base
+            });
         }
-        if !early.is_empty() {
-            due(&mut early.into_iter());
+        let end = ((self.base >> (8 * level)) + 1).checked_mul(1 << (8 * level));
+        match end {
+            Some(end) if records.len() <= FEW => {
+                // C5; stable, so that equal keys stay in order of insertion.
+                records.sort_by_key(|record| record.key());
+                (self.near, self.edge) = (records.into(), end);
+            }
+            _ => records.into_iter().for_each(|record| self.push_far(record)),
         }
     }
 
-    /// How many records the first bucket holds. 0: there are none.
+    /// How many records the near ones or else the first bucket are. 0: there are none.
     pub(super) fn first_len(&self) -> usize {
-        self.first().map_or(0, Bucket::len)
+        match self.near.len() {
+            0 => self.first().map_or(0, Bucket::len),
+            near => near,
+        }
     }
 
-    /// The records that come first, all in one bucket and in order of insertion.
+    /// The records that come first: the near ones, or all in one bucket, which are in order of insertion.
     pub(super) fn first_records(&self) -> impl Iterator<Item = Record> {
-        self.first().into_iter().flat_map(Bucket::iter)
+        let bucket = self.first().filter(|_| self.near.is_empty());
+        let far = bucket.into_iter().flat_map(Bucket::iter);
+        self.near.iter().copied().chain(far)
     }
 
     fn first(&self) -> Option<&Bucket> {
@@ -225,13 +344,16 @@ impl Calendar {
 
     /// Keeps the records that `keep` says, in their order.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(Record) -> bool) {
-        self.len = 0;
+        self.near.retain(|&record| keep(record));
+        self.len = self.near.len();
         for level in self.levels.iter_mut().flatten() {
             let map = level.map;
             for bucket in (0..256).filter(|bucket| map[bucket / 64] >> (bucket % 64) & 1 == 1) {
-                for record in level.take(bucket).into_records().filter(|&record| keep(record)) {
-                    level.push(bucket, record);
-                    self.len += 1;
+                let records = &mut level.buckets[bucket];
+                records.retain(&mut keep);
+                self.len += records.len();
+                if records.len() == 0 {
+                    level.take(bucket);
                 }
             }
         }
@@ -240,6 +362,7 @@ impl Calendar {
     /// Takes all records out, equal keys in their order.
     pub(super) fn drain(&mut self) -> Vec<Record> {
         let mut all = Vec::with_capacity(self.len);
+        all.extend(self.near.drain(..));
         for level in self.levels.iter_mut().flatten() {
             while let Some(bucket) = level.first() {
                 all.extend(level.take(bucket).into_records());
@@ -250,19 +373,21 @@ impl Calendar {
     }
 
     pub(super) fn allocated(&self) -> usize {
-        let levels = self.levels.iter().flatten();
-        levels
-            .map(|level| {
-                let records: usize = level.buckets.iter().map(Bucket::capacity).sum();
-                size_of::<[Bucket; 256]>() + records * size_of::<Record>()
-            })
-            .sum()
+        let levels = self.levels.iter().flatten().map(|level| {
+            let records: usize = level.buckets.iter().map(Bucket::capacity).sum();
+            size_of::<[Bucket; 256]>() + records * size_of::<Record>()
+        });
+        levels.sum::<usize>() + self.near.capacity() * size_of::<Record>()
     }
 
-    /// Panics unless C1 to C4 hold.
+    /// Panics unless C1 to C5 hold.
     #[cfg(test)]
     pub(super) fn check(&self) {
-        let mut len = 0;
+        let mut len = self.near.len();
+        assert!(self.base <= self.edge, "C5");
+        assert!(self.near.iter().map(|record| record.key()).is_sorted(), "C5");
+        let near = self.base..self.edge;
+        assert!(self.near.iter().all(|record| near.contains(&record.key())), "C5");
         for (number, level) in self.levels.iter().enumerate() {
             let Some(level) = level else { continue };
             for (bucket, records) in level.buckets.iter().enumerate() {
@@ -272,7 +397,7 @@ impl Calendar {
                     "C4"
                 );
                 for record in records.iter() {
-                    assert!(record.key() >= self.base, "C1");
+                    assert!(record.key() >= self.edge, "C1, C5");
                     assert_eq!(level_of(record.key() ^ self.base), number, "C2");
                     assert_eq!(bucket_of(record.key(), number), bucket, "C2");
                 }

@@ -8,12 +8,15 @@ use super::Handle;
 ///
 /// * **S1** an odd generation means that the slot holds a live item; the handle that was given out carries it;
 /// * **S2** a slot is reused only after its one record has been dropped, so a record never names a stranger;
-/// * **S3** a slot whose generations are used up is never reused.
+/// * **S3** a slot whose generations are used up is never reused;
+/// * **S4** bit `n` of `lives` is set exactly when slot `n` is live. Who only wants to know that of many asks these few
+///   bits, which stay in the cache, and not the entries, each of which would be a miss.
 #[derive(Clone, Debug)]
 pub(super) struct Slots<T> {
     /// Full but for the last, so that growing moves nothing.
     chunks: Vec<Vec<Entry<T>>>,
     free: Vec<u32>,
+    lives: Vec<u64>,
     live: usize,
 }
 
@@ -31,6 +34,7 @@ impl<T: Copy> Slots<T> {
         Self {
             chunks: Vec::new(),
             free: Vec::new(),
+            lives: Vec::new(),
             live: 0,
         }
     }
@@ -50,10 +54,14 @@ impl<T: Copy> Slots<T> {
 
     pub(super) fn insert(&mut self, item: T) -> Handle {
         self.live += 1;
-        if let Some(slot) = self.free.pop() {
+        while let Some(slot) = self.free.pop() {
             let entry = self.entry_mut(slot);
+            if entry.generation == u32::MAX - 1 {
+                continue; // S3
+            }
             let generation = entry.generation + 1; // S1
             *entry = Entry { generation, item };
+            self.lives[slot as usize / 64] |= 1 << (slot % 64); // S4
             return Handle { slot, generation };
         }
         let full = self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK);
@@ -66,6 +74,10 @@ impl<T: Copy> Slots<T> {
         let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
         let slot = u32::try_from(before + chunk.len()).expect("fewer than 2^32 entries at once");
         chunk.push(Entry { generation: 1, item });
+        if slot % 64 == 0 {
+            self.lives.push(0);
+        }
+        self.lives[slot as usize / 64] |= 1 << (slot % 64); // S4
         Handle { slot, generation: 1 }
     }
 
@@ -78,12 +90,24 @@ impl<T: Copy> Slots<T> {
     pub(super) fn kill(&mut self, handle: Handle) -> Option<T> {
         let item = self.get(handle)?;
         self.entry_mut(handle.slot).generation += 1;
-        self.live -= 1;
+        self.bury(handle.slot);
         Some(item)
     }
 
-    pub(super) fn is_live(&self, slot: u32) -> bool {
+    fn bury(&mut self, slot: u32) {
+        self.lives[slot as usize / 64] &= !(1 << (slot % 64)); // S4
+        self.live -= 1;
+    }
+
+    /// As [`is_live`](Self::is_live), for who will take the item next: what is asked of many entries one after the other
+    /// comes into the cache at once, where each item taken alone would be waited for.
+    pub(super) fn fetch(&self, slot: u32) -> bool {
         self.entry(slot).is_some_and(|entry| entry.generation % 2 == 1)
+    }
+
+    pub(super) fn is_live(&self, slot: u32) -> bool {
+        let word = self.lives.get(slot as usize / 64);
+        word.is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 
     /// Takes the item of a slot whose record is dropped, and frees the slot. `None`: it was dead.
@@ -93,17 +117,16 @@ impl<T: Copy> Slots<T> {
         let live = entry.generation % 2 == 1;
         if live {
             entry.generation += 1;
-            self.live -= 1;
+            self.bury(slot);
         }
         self.release(slot);
         live.then_some(item)
     }
 
-    /// Frees a dead slot whose record is dropped.
+    /// Frees a dead slot whose record is dropped. Does not touch the slot: whether it is worn out is looked at by who
+    /// would reuse it.
     pub(super) fn release(&mut self, slot: u32) {
-        if self.entry_mut(slot).generation < u32::MAX - 1 {
-            self.free.push(slot); // S3
-        }
+        self.free.push(slot);
     }
 
     pub(super) fn allocated(&self) -> usize {
@@ -111,6 +134,7 @@ impl<T: Copy> Slots<T> {
         entries * size_of::<Entry<T>>()
             + self.chunks.capacity() * size_of::<Vec<Entry<T>>>()
             + self.free.capacity() * size_of::<u32>()
+            + self.lives.capacity() * size_of::<u64>()
     }
 }
 
