@@ -136,9 +136,11 @@ impl Engine {
     }
 
     pub(crate) fn of(core: Core, clock: Arc<dyn Clock>) -> Self {
+        let tally = Tally::new();
+        core.publish(&tally);
         Self {
             shared: Arc::new(Shared {
-                tally: Tally::new(core.status().words()),
+                tally,
                 core: Mutex::new(core),
                 clock,
                 indexes: query::Indexes::default(),
@@ -186,7 +188,7 @@ impl Engine {
         let answer = call(&mut core);
         core.busy = false;
         if core.version != before {
-            self.shared.tally.publish(&core.status().words());
+            core.publish(&self.shared.tally);
         }
         Ok((answer, core.take_effects()))
     }

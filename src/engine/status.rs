@@ -4,6 +4,7 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 
 use super::core::{Core, Totals};
+use super::tally::Tally;
 use crate::priority::Priority;
 
 /// How the engine stood at one instant between the call and its return.
@@ -108,39 +109,38 @@ pub struct Concurrency {
 }
 
 /// How many words a report takes.
-pub(crate) const WORDS: usize = 21;
+pub(crate) const WORDS: usize = 18;
+
+/// Two counts of rows, which have numbers of 32 bits, in one word.
+const fn pair(one: u64, other: u64) -> u64 {
+    one << 32 | other
+}
 
 impl QueueStatus {
-    pub(crate) fn words(&self) -> [u64; WORDS] {
+    /// Tells each word with its number. What changes most comes first.
+    #[inline(always)]
+    pub(crate) fn words(&self, mut tell: impl FnMut(usize, u64)) {
         let level = |lane: usize| u64::from(self.priority_breakdown.0[lane]);
-        let pair = |lane: usize| level(lane) << 32 | level(lane + 1);
-        let (limited, used, max) = self
-            .concurrency
-            .map_or((0, 0, 0), |slots| (1, slots.used, slots.max));
         let totals = &self.totals;
-        [
-            self.version,
-            pair(0),
-            pair(2),
-            pair(4),
-            pair(6),
-            pair(8),
-            self.processing_tasks as u64,
-            u64::from(used) << 32 | u64::from(max),
-            limited,
-            self.blocked as u64,
-            self.scheduled as u64,
-            self.finished as u64,
-            totals.accepted,
-            totals.claimed,
-            totals.completed,
-            totals.failed,
-            totals.crashed,
-            totals.cancelled,
-            totals.retried,
-            totals.missed,
-            totals.skipped,
-        ]
+        tell(0, self.version);
+        tell(1, pair(self.blocked as u64, self.processing_tasks as u64));
+        tell(2, pair(level(0), level(1)));
+        tell(3, pair(level(2), level(3)));
+        tell(4, pair(level(4), level(5)));
+        tell(5, pair(level(6), level(7)));
+        tell(6, pair(level(8), level(9)));
+        tell(7, totals.accepted);
+        tell(8, totals.claimed);
+        tell(9, totals.completed);
+        tell(10, pair(self.scheduled as u64, self.finished as u64));
+        // One more than the limit, so that none has a word; what is used is what is processed.
+        tell(11, self.concurrency.map_or(0, |slots| u64::from(slots.max) + 1));
+        tell(12, totals.failed);
+        tell(13, totals.crashed);
+        tell(14, totals.cancelled);
+        tell(15, totals.retried);
+        tell(16, totals.missed);
+        tell(17, totals.skipped);
     }
 
     #[expect(
@@ -148,40 +148,51 @@ impl QueueStatus {
         reason = "each word holds what `words` put there"
     )]
     pub(crate) fn of_words(words: &[u64; WORDS]) -> Self {
+        let halves = |index: usize| ((words[index] >> 32) as u32, words[index] as u32);
         let mut levels = [0; Priority::LEVELS];
-        for (pair, word) in levels.chunks_exact_mut(2).zip(&words[1..6]) {
-            pair[0] = (word >> 32) as u32;
-            pair[1] = *word as u32;
+        for (index, two) in levels.chunks_exact_mut(2).enumerate() {
+            (two[0], two[1]) = halves(2 + index);
         }
         let priority_breakdown = Breakdown(levels);
+        let (blocked, processing) = halves(1);
+        let (scheduled, finished) = halves(10);
         Self {
             queued_tasks: priority_breakdown.total(),
-            processing_tasks: words[6] as usize,
+            processing_tasks: processing as usize,
             priority_breakdown,
-            concurrency: (words[8] == 1).then(|| Concurrency {
-                used: (words[7] >> 32) as u32,
-                max: words[7] as u32,
+            concurrency: words[11].checked_sub(1).map(|max| Concurrency {
+                used: processing,
+                max: max as u32,
             }),
             version: words[0],
-            blocked: words[9] as usize,
-            scheduled: words[10] as usize,
-            finished: words[11] as usize,
+            blocked: blocked as usize,
+            scheduled: scheduled as usize,
+            finished: finished as usize,
             totals: Totals {
-                accepted: words[12],
-                claimed: words[13],
-                completed: words[14],
-                failed: words[15],
-                crashed: words[16],
-                cancelled: words[17],
-                retried: words[18],
-                missed: words[19],
-                skipped: words[20],
+                accepted: words[7],
+                claimed: words[8],
+                completed: words[9],
+                failed: words[12],
+                crashed: words[13],
+                cancelled: words[14],
+                retried: words[15],
+                missed: words[16],
+                skipped: words[17],
             },
         }
     }
 }
 
 impl Core {
+    /// Writes the report into the words that are read without the lock. The report is not put together on the way: each
+    /// number goes from where it is counted to its word.
+    #[inline(never)]
+    pub(crate) fn publish(&self, tally: &Tally<WORDS>) {
+        let status = self.status();
+        tally.publish(|words| status.words(|index, word| words.set(index, word)));
+    }
+
+    #[inline(always)]
     pub(crate) fn status(&self) -> QueueStatus {
         QueueStatus {
             queued_tasks: self.waiting_total,
@@ -236,7 +247,9 @@ mod tests {
                 finished: 13,
                 totals,
             };
-            assert_eq!(QueueStatus::of_words(&status.words()), status);
+            let mut words = [0; WORDS];
+            status.words(|index, word| words[index] = word);
+            assert_eq!(QueueStatus::of_words(&words), status);
         }
     }
 }
