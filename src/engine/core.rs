@@ -17,11 +17,12 @@ use super::limits::Limits;
 use super::ready::{Line, Ready, Spot};
 use super::signal::{Bell, StopReason, StopSignal};
 use super::timers::{TimerKey, Timers};
+use super::wait::Cell;
 use crate::catalog::{Catalog, Left, RunBody, RunRow, When};
 use crate::clock::Now;
 use crate::ids::{DeploymentId, RunId, ScheduleId};
 use crate::limit::{Grant, LimitKey};
-use crate::model::{Place, StateType, Text};
+use crate::model::{Place, Run, StateType, Text};
 use crate::priority::Priority;
 
 /// What the engine needs to move a run out of its place. Beside the run's row, under the same number.
@@ -146,6 +147,8 @@ pub(crate) struct Effects {
     /// Who is told so; filled when the call has ended.
     pub(crate) bells: Vec<Arc<Bell>>,
     pub(crate) stops: Vec<(Arc<StopSignal>, StopReason)>,
+    /// Who waits for the end of a run, with the run as it ended.
+    pub(crate) ended: Vec<(Vec<Arc<Cell>>, Run)>,
 }
 
 /// Counts since the engine was made.
@@ -223,6 +226,8 @@ pub(crate) struct Core {
     pub(crate) within: HashMap<u32, i64>,
     /// Idempotency keys: (scope, key) to run and fingerprint of its content.
     pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
+    /// Who waits for the end of which run; each belongs to a `Wait` of the host.
+    pub(crate) waiters: HashMap<RunId, Vec<Arc<Cell>>>,
 }
 
 impl Core {
@@ -260,6 +265,7 @@ impl Core {
             totals: Totals::default(),
             effects: Effects::default(),
             bells: Vec::new(),
+            waiters: HashMap::new(),
             stopped: false,
             busy: false,
         };
@@ -276,7 +282,8 @@ impl Core {
             let deaf = self.bells.iter().filter(|bell| !bell.is_rung());
             effects.bells.extend(deaf.cloned());
         }
-        (!effects.bells.is_empty() || !effects.stops.is_empty()).then(|| std::mem::take(effects))
+        let any = !effects.bells.is_empty() || !effects.stops.is_empty() || !effects.ended.is_empty();
+        any.then(|| std::mem::take(effects))
     }
 
     /// Takes the time; neither clock goes back. Answers the wall time that was seen last.
@@ -518,6 +525,7 @@ impl Core {
             self.active.remove(&mut work.active, row);
         }
         self.finished.push((at, row, id));
+        self.tell_waiters(row);
         self.occurrence_ended(row);
         self.prune();
     }

@@ -50,6 +50,7 @@ mod stops;
 mod submit;
 mod tally;
 mod timers;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +79,7 @@ pub use self::states::Answer;
 pub use self::status::{Breakdown, Concurrency, QueueStatus};
 pub use self::stops::Stop;
 pub use self::submit::{MAX_BATCH, Submitted};
+pub use self::wait::Wait;
 pub use crate::model::{CatchUp, Overlap};
 
 use self::claim::Terms;
@@ -170,6 +172,7 @@ impl Engine {
         if let Some(more) = more {
             effects.bells.extend(more.bells);
             effects.stops.extend(more.stops);
+            effects.ended.extend(more.ended);
         }
         answer
     }
@@ -201,12 +204,7 @@ impl Engine {
 
     /// Rings from now on when there may be work, or an earlier deadline.
     pub(crate) fn listen(&self) -> Listener {
-        let bell = Arc::new(Bell::default());
-        self.shared.core.lock().bells.push(bell.clone());
-        Listener {
-            engine: self.clone(),
-            bell,
-        }
+        Listener::on(self, Arc::default())
     }
 
     #[cfg(feature = "tokio")]
@@ -699,12 +697,28 @@ fn carry_out(effects: Effects) {
     for bell in effects.bells {
         bell.ring();
     }
+    for (cells, run) in effects.ended {
+        for cell in cells {
+            cell.fill(run.clone());
+        }
+    }
 }
 
 /// A bell that the engine rings until this is dropped.
 pub(crate) struct Listener {
     engine: Engine,
     bell: Arc<Bell>,
+}
+
+impl Listener {
+    /// The engine rings this bell too, until the listener is dropped.
+    pub(crate) fn on(engine: &Engine, bell: Arc<Bell>) -> Self {
+        engine.shared.core.lock().bells.push(bell.clone());
+        Self {
+            engine: engine.clone(),
+            bell,
+        }
+    }
 }
 
 impl std::ops::Deref for Listener {

@@ -1,9 +1,7 @@
 //! Telling a handler to stop, and telling waiters that there is work: a flag, and whoever sleeps on it.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::task::Waker;
-#[cfg(feature = "tokio")]
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -109,7 +107,6 @@ impl Bell {
     }
 
     /// Ready once for any number of rings since the last time. One task listens at a time.
-    #[cfg(feature = "tokio")]
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut waker = self.waker.lock();
         if self.heard() {

@@ -13,3 +13,4 @@ mod schedules;
 mod states;
 mod status;
 mod support;
+mod waiting;
