@@ -27,8 +27,10 @@ pub(crate) struct Words<'a, const N: usize>(&'a [AtomicU64; N]);
 impl<const N: usize> Words<'_, N> {
     #[inline(always)]
     pub(crate) fn set(&mut self, index: usize, value: u64) {
-        // Relaxed: only who holds the engine's lock writes, so this is what was written last.
-        if self.0[index].load(Ordering::Relaxed) != value {
+        // Relaxed: only who holds the engine's lock writes, so this is what was written last. The models do without the
+        // look, and leave words out themselves: between a reader's look at a word and the writer's store the writer's own
+        // look would hide from the model checker that the two depend on each other.
+        if cfg!(loom) || self.0[index].load(Ordering::Relaxed) != value {
             self.0[index].store(value, Ordering::Relaxed);
         }
     }
@@ -120,10 +122,7 @@ mod loom_tests {
                 let tally = Arc::clone(&tally);
                 // Another thread than the first writer: the engine's lock, here the spawn, hands over.
                 loom::thread::spawn(move || {
-                    tally.publish(|words| {
-                        words.set(0, 1);
-                        words.set(1, 2);
-                    });
+                    tally.publish(|words| words.set(1, 2));
                 })
             };
             if let Some(words) = tally.read() {
