@@ -30,7 +30,9 @@
 //! | [`filter`] | which entities a caller means | a parsed filter always has an answer |
 //! | [`model`] | the entities, as plain data | serde types with the keys of the reference's JSON |
 //! | [`runtime`](crate::Engine::start) | handlers as tokio tasks (feature `tokio`) | a panic fails its run and nothing else |
+//! | [`timeline`] | what is due when, among many | constant-time insert and cancel; useful alone |
 //! | [`clock`] | where time comes from | engine time never goes back |
+//! | [`ids`] | what names an entity | a type for each kind, a uuid inside |
 //!
 //! # Guarantees
 //!
@@ -68,6 +70,7 @@ pub mod queue;
 #[cfg(feature = "tokio")]
 pub mod runtime;
 pub mod schedule;
+mod suggest;
 pub(crate) mod sync;
 pub mod timeline;
 

@@ -58,14 +58,22 @@ impl Core {
             || self.mono_timers.deadline().is_some_and(|at| at <= self.mono)
     }
 
-    /// How long until something becomes due; none when nothing will.
+    /// How long until something becomes due; none when nothing will. What is due by a wall clock that went back is waited
+    /// for until that clock has caught up, too.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let wall = [self.due.first().map(|first| first.0), self.wall_timers.deadline()];
         let wall = wall
             .into_iter()
             .flatten()
             .min()
-            .map(|at| at.saturating_sub(self.wall));
+            .map(|at| at.saturating_sub(self.wall))
+            .map(|left| {
+                if left > 0 {
+                    left.saturating_add(self.behind)
+                } else {
+                    left
+                }
+            });
         let mono = self.mono_timers.deadline().map(|at| at.saturating_sub(self.mono));
         let micros = [wall, mono].into_iter().flatten().min()?;
         Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))

@@ -414,11 +414,9 @@ fn check_order(start: DateTime<Utc>, end: DateTime<Utc>) -> Result<(), InvalidVa
     if start <= end {
         return Ok(());
     }
-    let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-    let value = format!("{}, before the start {}", text(end), text(start));
     Err(InvalidValue::new(
         "end",
-        &value,
+        &end.to_rfc3339_opts(SecondsFormat::AutoSi, true),
         "give an end that is not before the start",
     ))
 }

@@ -222,7 +222,7 @@ impl EngineBuilder {
 
     /// How often the first that waits for slots of a limit may be overtaken there by runs that come later in claim order
     /// and need fewer. After that it reserves the limit: until it has started (or is called off, or its queue is paused), no later run
-    /// is let in there. Without it a run that needs many slots can wait for as long as others that need few keep coming. 1 or more. Default:
+    /// is let in there, but for one that is chosen ([`Engine::claim_run`], or a change of state), which stands outside of the order. Without it a run that needs many slots can wait for as long as others that need few keep coming. 1 or more. Default:
     /// none, which is any number of times.
     pub fn bypass_bound(mut self, times: u32) -> Self {
         self.settings.bypass_bound = Some(times);
@@ -300,11 +300,15 @@ impl EngineBuilder {
             ("finished_age", settings.finished_age),
             ("planned_span", settings.planned_span_most),
             ("late_after", settings.late_after),
-            ("catch_up", settings.window(settings.catch_up)),
         ];
         if let Some((setting, span)) = spans.into_iter().find(|(_, span)| *span > micros(MAX_SPAN)) {
             return refuse(setting, format!("{span} microseconds"), "give at most 100 years");
         }
+        super::deploy::check_catch_up(settings.catch_up).map_err(|refused| Error::Setting {
+            setting: "catch_up",
+            value: refused.value,
+            rule: refused.rule,
+        })?;
         let counts = [
             ("waiting_runs", settings.waiting_runs),
             ("scheduled_runs", settings.scheduled_runs),

@@ -191,6 +191,8 @@ pub(crate) struct Core {
     /// Engine time in microseconds; neither goes back.
     pub(crate) wall: i64,
     pub(crate) mono: i64,
+    /// How far the clock, having gone back, is behind `wall`.
+    pub(crate) behind: i64,
     pub(crate) seq: u64,
     pub(crate) token: u64,
     pub(crate) effects: Effects,
@@ -242,6 +244,7 @@ impl Core {
             version: 0,
             wall: i64::MIN,
             mono: i64::MIN,
+            behind: 0,
             work: Vec::new(),
             active: Active::default(),
             deployments: Vec::new(),
@@ -290,6 +293,7 @@ impl Core {
     pub(crate) fn observe(&mut self, now: Instant) -> i64 {
         let seen = self.wall;
         self.wall = self.wall.max(now.wall);
+        self.behind = self.wall.saturating_sub(now.wall);
         self.mono = self.mono.max(now.mono);
         seen
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::core::{Core, DeploymentWork, Work};
 use super::error::Error;
-use super::plan::{Removed, ScheduleWork};
+use super::plan::{MAX_LOOKS, Removed, ScheduleWork};
 use super::submit::{MAX_SPAN, check_labels, check_retry, check_timeout};
 use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunLimits, instant, shared_tags};
 use crate::ids::{DeploymentId, FlowId, ScheduleId};
@@ -604,14 +604,9 @@ fn check_schedules(schedules: &[NewSchedule], settings: &super::builder::Setting
             let value = schedule.max_scheduled_runs.map_or(0, NonZeroU32::get).to_string();
             return Err(InvalidValue::new("max_scheduled_runs", &value, "give 1 to 50").into());
         }
-        if let Some(CatchUp::Latest(window)) = schedule.catch_up
-            && window > MAX_SPAN
-        {
-            let value = format!("{window:?}");
-            return Err(InvalidValue::new("catch_up", &value, "give a window of at most 100 years").into());
-        }
+        schedule.catch_up.map_or(Ok(()), check_catch_up)?;
         let Some(slug) = &schedule.slug else { continue };
-        check_name_or_empty("slug", slug)?;
+        check_name("slug", slug)?;
         if let Some(twin) = schedules[..index]
             .iter()
             .position(|other| other.slug.as_ref() == Some(slug))
@@ -621,6 +616,22 @@ fn check_schedules(schedules: &[NewSchedule], settings: &super::builder::Setting
         }
     }
     Ok(())
+}
+
+/// The bounds of a catch-up policy, wherever it is given.
+pub(crate) fn check_catch_up(policy: CatchUp) -> Result<(), InvalidValue> {
+    let (value, rule) = match policy {
+        CatchUp::All(most) if !(1..=MAX_LOOKS).contains(&most) => (
+            format!("all {most}"),
+            "give 1 to 5,000; `CatchUp::Skip` lets none run",
+        ),
+        CatchUp::Latest(window) if window.is_zero() || window > MAX_SPAN => (
+            format!("latest within {window:?}"),
+            "give a window above 0, of at most 100 years; `CatchUp::Skip` lets none run",
+        ),
+        _ => return Ok(()),
+    };
+    Err(InvalidValue::new("catch_up", &value, rule))
 }
 
 /// The reference's `deployment_schedule_max_scheduled_runs`.

@@ -131,7 +131,9 @@ impl Reason {
             Self::HandedOut => {
                 "its attempt has been handed out; end that first, with its claim or by another state"
             }
-            Self::Started => "its attempt has started; complete it",
+            Self::Started => {
+                "its attempt has started, by `begin` or a change to RUNNING; go on and complete it"
+            }
             Self::LateIsALabel => "`Late` names a scheduled run that is not called so yet",
             Self::NotRunning => "only a run that is RUNNING can be paused",
             Self::NotPaused => "only a run that is PAUSED can be resumed",

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Engine;
 use super::builder::EngineBuilder;
 use super::core::{Core, Held, MonoEvent, WallEvent, Work, key_scope};
+use super::deploy::check_catch_up;
 use super::error::Error;
 use super::export::{ClaimDoc, DeploymentDoc, Document, FORMAT, RunDoc, ScheduleDoc, VERSION, Wait};
 use super::ids::{Ids, row_of};
@@ -22,7 +23,7 @@ use crate::catalog::{
 };
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
 use crate::limit::{Ask, Book, BookState, Demand, Grant, Holder, LimitKey, REQUEST_LIMITS_MAX};
-use crate::model::{Place, StateType};
+use crate::model::{Place, StateType, check_name};
 
 /// What becomes of claims when a document is imported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +50,7 @@ impl EngineBuilder {
     /// [`Error::Document`] with the place, when the document is of another format or its parts do not fit together.
     pub fn import(self, document: Document, claims: Claims) -> Result<Engine, Error> {
         let (_, clock, _) = self.checked()?;
+        check_catch_up(document.settings.catch_up)?;
         let now = clock.now();
         let mut core = Core::new(document.settings.clone(), 0, now);
         Import {
@@ -298,6 +300,14 @@ impl Import<'_> {
             }
             submit::check_retry(&data.retry)?;
             submit::check_timeout(data.timeout)?;
+            let kept = doc.removed.iter().map(|removed| &removed.data);
+            for schedule in data.schedules.iter().chain(kept).filter(|_| !doc.record) {
+                schedule
+                    .slug
+                    .as_ref()
+                    .map_or(Ok(()), |slug| check_name("slug", slug))?;
+                schedule.catch_up.map_or(Ok(()), check_catch_up)?;
+            }
             let mut schedules = BTreeSet::new();
             let removed = doc.removed.iter().map(|removed| &removed.data);
             if !data

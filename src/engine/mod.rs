@@ -215,7 +215,8 @@ impl Engine {
     /// Makes due what is due, and answers how long until something else becomes due; none when nothing will.
     ///
     /// Calling it is never needed for the order of runs, since every other call makes due what is due first. A host that
-    /// sleeps between calls sleeps no longer than this.
+    /// sleeps between calls sleeps no longer than this. When the wall clock has gone back, the answer holds the time in which
+    /// it catches up, too; a clock that is moved by the answer always comes to the next thing.
     ///
     /// # Errors
     ///
@@ -590,7 +591,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::StaleClaim`]; [`Error::Transition`] when it has started already or is being cancelled.
+    /// [`Error::StaleClaim`]; [`Error::Transition`] when it has started already or is being cancelled. A claimed run that
+    /// [`set_state`](Self::set_state) made RUNNING has started: go on with the work and complete the claim.
     pub fn begin(&self, claim: &Claim) -> Result<(), Error> {
         self.call(|core| core.begin(claim.run, claim.token))
     }

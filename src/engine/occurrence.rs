@@ -82,7 +82,7 @@ impl Core {
         let most = match self.policy_of(data) {
             CatchUp::Skip => 0,
             CatchUp::Latest(_) => 1,
-            CatchUp::All(most) => most.min(MAX_LOOKS),
+            CatchUp::All(most) => most,
         };
         let schedule = data.schedule.clone();
         if let Some(work) = self.schedule_work(origin.0, origin.1)
@@ -111,7 +111,7 @@ impl Core {
         let oldest_kept = match policy {
             CatchUp::Skip => missed.len(),
             CatchUp::Latest(_) => missed.len() - 1,
-            CatchUp::All(most) => missed.len().saturating_sub(most.min(MAX_LOOKS)),
+            CatchUp::All(most) => missed.len().saturating_sub(most),
         };
         let floor = now.saturating_sub(self.settings.window(policy));
         for (index, (due, row)) in missed.into_iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Planning: occurrences become runs ahead of time, each once.
 //!
 //! A schedule is kept planned by the reference's rule: at least 3 runs and at least an hour ahead, at most 100 runs and
-//! 100 days. An occurrence is keyed by deployment, schedule (its slug, else its id) and UTC instant; its key stays used
+//! 100 days. Where an occurrence lies exactly an hour ahead, the next one is planned when one becomes due. An occurrence is keyed by deployment, schedule (its slug, else its id) and UTC instant; its key stays used
 //! while the record of its run is kept and until its instant is past, whatever becomes of the run, so that planning again,
 //! or planning after an edit, never makes a second run of it. What planning itself takes back (an edit, a pause) frees its
 //! keys. A schedule that an edit removes is remembered as long as it has used keys, and gets them back should a later edit
@@ -180,7 +180,14 @@ impl Core {
                 && last.is_some_and(|last| last >= now.saturating_add(span_least));
             if enough || work.planned.len() >= most {
                 // Room comes when the first of them is due; should they all be cancelled, when the last would have been.
-                return last.map(|last| if enough { last - span_least } else { last });
+                let wake = last.map(|last| if enough { last - span_least } else { last })?;
+                if wake > now {
+                    return Some(wake);
+                }
+                // Time stands exactly where the rule is kept, and any later instant would break it. It is kept again when
+                // the next of them is due, so that a host is woken once for each and not just after each, too.
+                let next = work.planned.range(now + 1..).next();
+                return Some(next.map_or(wake, |(&at, _)| at));
             }
             if work.live.len() + work.planned.len() >= backlog.max(1) {
                 // So many of its runs wait or run that no more are made until some have ended.
@@ -195,10 +202,11 @@ impl Core {
                 // The engine holds as many scheduled runs as it may; look again when some have become due.
                 return Some(now.saturating_add(60_000_000));
             }
-            if work.used.len() > called_off && work.called_off(now) >= called_off.max(1) {
+            // One at `now` itself is as good as past.
+            if work.used.len() > called_off && work.called_off(now + 1) >= called_off.max(1) {
                 // The first of them has to pass before another can be remembered.
                 let (planned, asked) = (&work.planned, &work.asked);
-                let mut keys = work.used.range(now..).map(|(&at, _)| at);
+                let mut keys = work.used.range(now + 1..).map(|(&at, _)| at);
                 return keys.find(|at| !planned.contains_key(at) && !asked.contains_key(at));
             }
             work.cursor = at + 1;

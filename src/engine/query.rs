@@ -29,7 +29,8 @@ pub struct Page<T> {
     pub pages: u64,
     /// Which page this is, from 1; none when the query named an offset.
     pub page: Option<u64>,
-    /// Where the page ended, to go on from there ([`Query::after`]); none when the page is not full.
+    /// Where the page ended, to go on from there ([`Query::after`]); none when the page is not full. A last
+    /// page that happens to be full has one too, and the page after it is empty.
     #[serde(skip)]
     pub next: Option<Cursor>,
     /// The version of the engine that this describes.
@@ -46,7 +47,8 @@ pub struct Page<T> {
 pub struct Ids {
     /// The ids, in the order asked for.
     pub ids: Vec<Uuid>,
-    /// Where the page ended, to go on from there ([`Query::after`]); none when the page is not full.
+    /// Where the page ended, to go on from there ([`Query::after`]); none when the page is not full. A last
+    /// page that happens to be full has one too, and the page after it is empty.
     pub next: Option<Cursor>,
     /// The version of the engine that this describes.
     pub version: u64,

@@ -66,7 +66,8 @@ impl Engine {
     /// A change of a waiting or paused run into PENDING or RUNNING is a claim of this one run, with all its slots in one step.
     /// A change of a claimed run into a state that holds no slots ends its attempt: the token is stale from then on and the
     /// worker is told ([`StopReason::Superseded`](crate::engine::StopReason)), but the slots are free at once, also while it
-    /// still works. To stop a worker in good order use [`cancel`](Self::cancel).
+    /// still works. RUNNING on a claimed run starts its attempt, as [`begin`](Self::begin) does: the worker that holds the
+    /// claim goes on without `begin`, which would be refused. To stop a worker in good order use [`cancel`](Self::cancel).
     ///
     /// ```
     /// use tenfold::engine::Answer;

@@ -268,7 +268,7 @@ impl Core {
                 .ok_or_else(|| Error::NotFound {
                     kind: "flow",
                     name: format!("{name:?}"),
-                    hint: "register a handler for it, or make a deployment of it, first",
+                    hint: "make it known with `Engine::flow`, register a handler for it, or make a deployment of it, first",
                 })
         };
         match target {

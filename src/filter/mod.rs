@@ -12,7 +12,6 @@ mod program;
 mod query;
 mod records;
 mod relation;
-mod suggest;
 pub mod text;
 
 use std::sync::Arc;

@@ -114,7 +114,8 @@ pub struct LimitStatus {
     pub room: Option<u32>,
     /// Slots that drain away each second; 0 for a plain limit.
     pub slot_decay_per_second: f64,
-    /// How long a slot was held, on average, as far as it was told.
+    /// How long a slot was held, on average: 2 seconds to begin with, then moved by each lease that ends and each decrement that
+    /// tells an occupancy. Permits and the runs of an engine tell it nothing; runs have their own start and end.
     pub avg_slot_occupancy_seconds: f64,
     /// Holders and waiters that keep an interest in it.
     pub interest: u64,

@@ -56,17 +56,38 @@ pub enum LimitsError {
     #[error(transparent)]
     Request(#[from] RequestError),
     /// Not now: a limit has no room, or others wait there.
-    #[error(transparent)]
-    Refused(#[from] Refused),
+    #[error(
+        "limit {name:?} has room for {} slots, {} were asked for{}; retry when some are given back",
+        .refused.room, .refused.weight, line(.refused)
+    )]
+    Refused {
+        /// The name of that limit.
+        name: std::sync::Arc<str>,
+        /// What was asked of it, and when it may be there.
+        refused: Refused,
+    },
     /// The holder has slots already.
     #[error("this holder has its slots already; release them before it takes others")]
     AlreadyHolds,
 }
 
-impl From<TakeError> for LimitsError {
-    fn from(error: TakeError) -> Self {
-        match error {
-            TakeError::Refused(refused) => Self::Refused(refused),
+/// There is room and yet none for a newcomer: others stand in line.
+fn line(refused: &Refused) -> &'static str {
+    if refused.room < refused.weight {
+        ""
+    } else {
+        " and others wait for them"
+    }
+}
+
+impl LimitsError {
+    pub(super) fn of(error: impl Into<TakeError>, book: &Book) -> Self {
+        match error.into() {
+            TakeError::Refused(refused) => Self::Refused {
+                // A limit that is gone refuses nobody.
+                name: book.name(refused.limit).cloned().unwrap_or_default(),
+                refused,
+            },
             TakeError::AlreadyHolds(_) => Self::AlreadyHolds,
         }
     }
@@ -379,7 +400,8 @@ impl Limits {
         })
     }
 
-    /// Ends a lease. Answers whether it was there; if not, nothing happens.
+    /// Ends a lease: gives its slots back, exactly once, and lets in who waits for them. How long they were held goes into the
+    /// averages. Answers whether the lease was there; if not (it was released, or has lapsed), nothing happens.
     #[expect(
         clippy::must_use_candidate,
         reason = "a lease that is gone already is as good"

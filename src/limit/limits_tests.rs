@@ -34,7 +34,7 @@ fn nobody_overtakes_a_heavy_waiter_at_its_limit() {
     let mut light = limits.acquire(&one, T0).unwrap();
     assert!(matches!(
         limits.try_acquire(&one, T0),
-        Err(LimitsError::Refused(Refused { limit, room: 2, .. })) if limit == a
+        Err(LimitsError::Refused { refused: Refused { limit, room: 2, .. }, .. }) if limit == a
     ));
     assert!(look(&mut heavy).is_none() && look(&mut light).is_none());
     assert_eq!(limits.waiting(a), 2);
@@ -172,4 +172,34 @@ fn handles_permits_and_futures_go_anywhere() {
     anywhere::<Prepared>();
     anywhere::<Waiting>();
     anywhere::<Book>();
+}
+
+#[test]
+fn l3_a_refusal_names_the_limit_among_several() {
+    let limits = limits([LimitSpec::new("database", 2), LimitSpec::new("tenant:*", 1)]);
+    let both = Request::new().slot("database").slot("tenant:1");
+    let held = limits.try_acquire(&both, T0).unwrap();
+    let told = limits.try_acquire(&both, T0).unwrap_err().to_string();
+    assert!(
+        told.contains("limit \"tenant:1\" has room for 0 slots, 1 were asked for;"),
+        "{told}"
+    );
+    let told = limits
+        .prepare(&both, T0)
+        .unwrap()
+        .try_acquire(T0)
+        .unwrap_err()
+        .to_string();
+    assert!(told.contains("\"tenant:1\""), "{told}");
+    let mut heavy = limits.acquire(&Request::new().slots("database", 2), T0).unwrap();
+    assert!(look(&mut heavy).is_none());
+    let told = limits
+        .try_acquire(&Request::new().slot("database"), T0)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.contains("\"database\" has room for 1 slots, 1 were asked for and others wait"),
+        "{told}"
+    );
+    drop(held);
 }

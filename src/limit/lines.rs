@@ -99,15 +99,17 @@ impl State {
                 .iter()
                 .find(|ask| self.lines.contains_key(&ask.limit))
         {
-            self.book.check(demand, self.latest)?;
-            return Err(LimitsError::Refused(Refused {
+            let line = Refused {
                 limit: ask.limit,
                 weight: ask.weight,
                 room: self.book.room(ask.limit, self.latest),
                 retry_after: None,
-            }));
+            };
+            let refused = self.book.check(demand, self.latest).err().unwrap_or(line);
+            return Err(LimitsError::of(refused, &self.book));
         }
-        Ok(self.book.take(demand, holder, self.latest)?)
+        let taken = self.book.take(demand, holder, self.latest);
+        taken.map_err(|error| LimitsError::of(error, &self.book))
     }
 
     fn stand(&mut self, turn: u64, limit: LimitKey) {
@@ -181,7 +183,7 @@ impl State {
             } else {
                 let answer = self.book.take(&demand, holder, self.latest);
                 let waiter = self.waiters.get_mut(&turn).expect("just seen");
-                waiter.answer = Some(answer.map_err(LimitsError::from));
+                waiter.answer = Some(answer.map_err(|error| LimitsError::of(error, &self.book)));
                 wakes.push(waiter.waker.take());
             }
         }
@@ -236,7 +238,7 @@ impl State {
         let answer = match stop {
             None => match self.book.take(demand, holder, self.latest) {
                 Ok(grant) => return (Some(grant), None),
-                Err(error) => Some(Err(error.into())),
+                Err(error) => Some(Err(LimitsError::of(error, &self.book))),
             },
             Some(_) => None,
         };

@@ -30,7 +30,30 @@ pub struct LimitSpec {
     /// An inactive limit admits everything (L7). Default: true.
     #[serde(default = "yes")]
     pub active: bool,
-    /// Slots that drain away each second, by time alone. Default: 0, a plain limit whose slots are given back.
+    /// Slots that drain away each second. Default: 0, a plain limit.
+    ///
+    /// A limit that decays is a bucket: what is taken pours in, and both time and giving back (a permit that is dropped, a
+    /// run that ends, a decrement) drain it, never below empty. So a permit limits how many at once *and* how many per time.
+    /// Who wants a rate alone takes without giving back: by [`increment`](super::Limits::increment) without a decrement.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tenfold::limit::{IncrementError, LimitSpec, Limits, Mode};
+    ///
+    /// // Ten calls, refilled at 0.5 a second.
+    /// let limits = Limits::new();
+    /// let now = Duration::ZERO;
+    /// limits.define(LimitSpec::new("api", 10).decay(0.5), now)?;
+    /// for _ in 0..10 {
+    ///     limits.increment(&["api"], 1, Mode::RateLimit, now)?;
+    /// }
+    /// let Err(IncrementError::Busy { retry_after, .. }) = limits.increment(&["api"], 1, Mode::RateLimit, now) else {
+    ///     panic!("the bucket is full");
+    /// };
+    /// assert_eq!(retry_after, Duration::from_secs(2));
+    /// limits.increment(&["api"], 1, Mode::RateLimit, now + retry_after)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[serde(default)]
     pub slot_decay_per_second: f64,
 }

@@ -49,13 +49,13 @@ pub struct Deployment {
     /// Free keys and values.
     #[serde(default)]
     pub labels: Object,
-    /// The pool its runs wait in.
+    /// The pool its runs wait in, as named by the host; none means `default`.
     #[serde(default)]
     pub work_pool_name: Option<Text>,
-    /// The queue its runs wait in, by name.
+    /// The queue its runs wait in, as named by the host; none means `default`.
     #[serde(default)]
     pub work_queue_name: Option<Text>,
-    /// The queue its runs wait in.
+    /// The queue its runs wait in; always there for a deployment that the engine runs.
     #[serde(default)]
     pub work_queue_id: Option<QueueId>,
     /// The level of its runs, unless the run says otherwise.
@@ -140,7 +140,7 @@ impl NewSchedule {
         }
     }
 
-    /// A stable name inside the deployment.
+    /// A stable name inside the deployment: one or more characters, none of `/ % & > <`, at most 1,000 bytes.
     pub fn slug(mut self, slug: impl Into<Text>) -> Self {
         self.slug = Some(slug.into());
         self
@@ -262,7 +262,7 @@ impl NewDeployment {
         self
     }
 
-    /// Adds a tag.
+    /// Adds a tag. Any text of at most 1,000 bytes is one, the empty one too.
     pub fn tag(mut self, tag: impl Into<Text>) -> Self {
         self.tags.push(tag.into());
         self

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 pub enum CatchUp {
     /// None.
     Skip,
-    /// The latest, unless it is older than this.
+    /// The latest, unless it is older than this: above 0, at most 100 years.
     Latest(#[serde(with = "super::run::seconds")] Duration),
-    /// The latest so many, at most 5,000, of those that were planned or lie within the last day.
+    /// The latest so many, 1 to 5,000, of those that were planned or lie within the last day.
     All(usize),
 }
 

@@ -80,7 +80,7 @@ pub enum SettingsError {
     /// A queue that may hold nothing.
     #[error("capacity is 0; give at least 1, or leave it out for a queue without bound")]
     ZeroCapacity,
-    /// A number of locks that does not divide ten levels.
+    /// A number of locks other than 1 to 10.
     #[error("{locks} locks cannot share ten levels; use 1 to 10")]
     Locks {
         /// The number that was asked for.

@@ -14,12 +14,13 @@ use super::interval::Interval;
 use super::settings::Exclusion;
 use super::zone::Zone;
 use super::{Rule, Schedule, shown, zone_or_utc};
+use crate::suggest;
 
 const STAMP: &str = "2026-01-01T00:00:00Z";
 
 /// The JSON object as it stands, before anything in it is judged.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a schedule, which is an object,")]
 struct Raw {
     cron: Option<String>,
     day_or: Option<bool>,
@@ -78,13 +79,12 @@ impl Schedule {
     /// # Ok::<(), tenfold::schedule::ScheduleError>(())
     /// ```
     pub fn from_json_at(json: &serde_json::Value, now: DateTime<Utc>) -> Result<Self, ScheduleError> {
-        Raw::deserialize(json)
-            .map_err(|error| {
-                let example = "{\"cron\": \"0 9 * * *\", \"timezone\": \"Europe/Berlin\"}";
-                let kind = ScheduleErrorKind::Json;
-                ScheduleError::new(kind, "schedule", &json.to_string(), error.to_string(), example)
-            })?
-            .into_schedule(Some(now))
+        let read = if json.is_object() {
+            Raw::deserialize(json).map_err(|error| unreadable(json, &error))
+        } else {
+            Err(no_object(json))
+        };
+        read?.into_schedule(Some(now))
     }
 }
 
@@ -263,12 +263,98 @@ fn timestamp(field: &'static str, text: &str, zone: &Zone) -> Result<DateTime<Ut
     }
 }
 
+/// Each key, what it takes, and an example of it.
+const KEYS: [(&str, &str, &str); 13] = [
+    ("cron", "a text", "0 9 * * *"),
+    ("day_or", "true or false", "true"),
+    (
+        "interval",
+        "a number of seconds or the text of a duration",
+        "PT1H30M",
+    ),
+    ("anchor_date", "the text of a time stamp", STAMP),
+    ("rrule", "a text", "FREQ=DAILY"),
+    ("cron_crate", "a text", "0 0 9 * * *"),
+    ("union", "a list of schedules", "[{\"cron\": \"0 9 * * *\"}]"),
+    ("timezone", "the name of a zone", "Europe/Berlin"),
+    ("start", "the text of a time stamp", STAMP),
+    ("end", "the text of a time stamp", STAMP),
+    ("exclude", "a list of days and time stamps", "[\"2026-12-25\"]"),
+    ("jitter", "a number of seconds", "30"),
+    ("seed", "a whole number from 0", "7"),
+];
+
+const OBJECT: &str = "{\"cron\": \"0 9 * * *\", \"timezone\": \"Europe/Berlin\"}";
+
+/// What is wrong with an object that cannot be read: the key at fault, inside a union too.
+fn unreadable(json: &serde_json::Value, error: &serde_json::Error) -> ScheduleError {
+    let refuse = |key, text: String, problem, example| {
+        ScheduleError::new(ScheduleErrorKind::Json, key, &text, problem, example)
+    };
+    for (key, value) in json.as_object().into_iter().flatten() {
+        let Some((key, takes, example)) = KEYS.iter().copied().find(|(known, ..)| known == key) else {
+            let near = suggest::nearest(key, KEYS.iter().map(|(known, ..)| *known));
+            let known = KEYS.map(|(known, ..)| known).join(", ");
+            let problem = format!(
+                "unknown key `{key}`{}; known here: {known}",
+                suggest::phrase(near)
+            );
+            return refuse("schedule", json.to_string(), problem, OBJECT);
+        };
+        let members = value.as_array().filter(|_| key == "union");
+        for member in members.into_iter().flatten() {
+            if !member.is_object() {
+                return no_object(member);
+            }
+            if let Err(error) = Raw::deserialize(member) {
+                return unreadable(member, &error);
+            }
+        }
+        let alone = serde_json::Map::from_iter([(key.to_owned(), value.clone())]);
+        if Raw::deserialize(serde_json::Value::Object(alone)).is_err() {
+            return refuse(
+                key,
+                value.to_string(),
+                format!("takes {takes}, not {}", kind_of(value)),
+                example,
+            );
+        }
+    }
+    refuse("schedule", json.to_string(), error.to_string(), OBJECT)
+}
+
+fn no_object(json: &serde_json::Value) -> ScheduleError {
+    let problem = format!("a schedule is an object, not {}", kind_of(json));
+    ScheduleError::new(
+        ScheduleErrorKind::Json,
+        "schedule",
+        &json.to_string(),
+        problem,
+        OBJECT,
+    )
+}
+
+fn kind_of(value: &serde_json::Value) -> &'static str {
+    use serde_json::Value;
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "this number",
+        Value::String(_) => "this text",
+        Value::Array(_) => "this list",
+        Value::Object(_) => "this object",
+    }
+}
+
 fn missing(key: &'static str, example: &'static str) -> ScheduleError {
     let problem = match key {
         "schedule" => {
             "none of the keys `cron`, `interval`, `rrule`, `cron_crate` and `union` is there".to_owned()
         }
-        _ => format!("the key `{key}` is missing"),
+        _ => format!(
+            "the key `{key}` is missing; give it, or read the schedule with `Schedule::from_json_at`, which takes the \
+             instant to anchor at"
+        ),
     };
     ScheduleError::new(ScheduleErrorKind::Json, key, "", problem, example)
 }
@@ -460,7 +546,7 @@ mod tests {
         for (json, kind, field) in [
             (json!({}), ScheduleErrorKind::Json, "schedule"),
             (json!([]), ScheduleErrorKind::Json, "schedule"),
-            (json!({"cron": 5}), ScheduleErrorKind::Json, "schedule"),
+            (json!({"cron": 5}), ScheduleErrorKind::Json, "cron"),
             (
                 json!({"cron": "0 9 * * *", "tz": "UTC"}),
                 ScheduleErrorKind::Json,
@@ -534,5 +620,75 @@ mod tests {
             let error = error(&json);
             assert_eq!((error.kind(), error.field()), (kind, field), "{json}: {error}");
         }
+    }
+
+    #[test]
+    fn e2_json_that_cannot_be_read_is_told_in_the_words_of_schedules() {
+        for (json, parts) in [
+            (
+                json!([]),
+                &["a schedule is an object, not this list", "for example `{\"cron\""][..],
+            ),
+            (json!(null), &["a schedule is an object, not null"]),
+            (
+                json!({"cron": 9}),
+                &["cron: takes a text, not this number", "`0 9 * * *`"],
+            ),
+            (
+                json!({"interval": true}),
+                &["interval: takes a number of seconds or the text"],
+            ),
+            (
+                json!({"cron": "0 9 * * *", "excludes": []}),
+                &["unknown key `excludes`", "did you mean `exclude`?"],
+            ),
+            (
+                json!({"union": [{"cron": "0 9 * * *"}, {"cron": 9}]}),
+                &["cron: takes a text"],
+            ),
+            (
+                json!({"union": [7]}),
+                &["a schedule is an object, not this number"],
+            ),
+            (
+                json!({"union": {}}),
+                &["union: takes a list of schedules, not this object"],
+            ),
+            (
+                json!({"cron": "0 9 * * *", "seed": -1}),
+                &["seed: takes a whole number from 0"],
+            ),
+        ] {
+            let told = error(&json).to_string();
+            for part in parts {
+                assert!(told.contains(part), "{told}");
+            }
+            assert!(!told.contains("Raw"), "{told}");
+        }
+        let told = serde_json::from_value::<Schedule>(json!([]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.contains("a schedule, which is an object") && !told.contains("Raw"),
+            "{told}"
+        );
+        let told = serde_json::from_value::<Schedule>(json!({"interval": 60}))
+            .unwrap_err()
+            .to_string();
+        assert!(told.contains("Schedule::from_json_at"), "{told}");
+    }
+
+    #[test]
+    fn e2_bounds_that_leave_nothing_are_shown_as_they_were_written() {
+        let daily = || Schedule::cron("0 9 * * *", "UTC").unwrap();
+        let told = daily().within(now()..now()).unwrap_err().to_string();
+        assert!(
+            told.contains("which is excluded") && told.contains("05:05:05+00:00"),
+            "{told}"
+        );
+        assert!(!told.contains("05:05:04"), "{told}");
+        let early = now() - chrono::TimeDelta::seconds(1);
+        let told = daily().within(now()..=early).unwrap_err().to_string();
+        assert!(told.contains("| 2026-05-05T05:05:04+00:00"), "{told}");
     }
 }

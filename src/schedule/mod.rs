@@ -283,11 +283,18 @@ impl Schedule {
     pub fn within(self, bounds: impl RangeBounds<DateTime<Utc>>) -> Result<Self, ScheduleError> {
         let (start, end) = (start_of(&bounds), end_of(&bounds));
         if end < start {
+            let written = |bound: Bound<&DateTime<Utc>>, unbounded| match bound {
+                Bound::Included(at) => (at.to_rfc3339(), ""),
+                Bound::Excluded(at) => (at.to_rfc3339(), ", which is excluded,"),
+                Bound::Unbounded => (civil::instant_of(unbounded).to_rfc3339(), ""),
+            };
+            let (first, _) = written(bounds.start_bound(), start);
+            let (last, excluded) = written(bounds.end_bound(), end);
             return Err(ScheduleError::new(
                 ScheduleErrorKind::Bounds,
                 "end",
-                &civil::instant_of(end).to_rfc3339(),
-                format!("lies before the start, {}", civil::instant_of(start).to_rfc3339()),
+                &last,
+                format!("the end{excluded} leaves nothing from the start, {first}, on; give a later one"),
                 "2027-01-01T00:00:00Z",
             ));
         }

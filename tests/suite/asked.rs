@@ -97,15 +97,7 @@ fn s4_schedule_runs_gives_the_references_table() {
     }
     let turned = Ahead::new().start(day).end(start());
     let error = refused(&engine, |e| e.schedule_runs(made.id, turned));
-    says(
-        &error,
-        &[
-            "end",
-            "2026-01-01T00:00:00Z",
-            "2026-01-02T00:00:00Z",
-            "not before",
-        ],
-    );
+    says(&error, &["end", "2026-01-01T00:00:00Z", "not before"]);
     // It answers 200 for an unknown deployment.
     engine.delete_deployment(made.id).unwrap();
     let error = refused(&engine, |e| e.schedule_runs(made.id, Ahead::new()));

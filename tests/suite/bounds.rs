@@ -446,8 +446,18 @@ fn e4_settings_that_do_not_fit_are_refused() {
     refuse(Engine::builder().late_after(Duration::MAX), &["late_after"]);
     refuse(
         Engine::builder().catch_up(CatchUp::Latest(Duration::MAX)),
-        &["catch_up"],
+        &["catch_up", "100 years"],
     );
+    refuse(
+        Engine::builder().catch_up(CatchUp::Latest(Duration::ZERO)),
+        &["catch_up", "above 0", "`CatchUp::Skip`"],
+    );
+    for wrong in [0, 5_001, usize::MAX] {
+        refuse(
+            Engine::builder().catch_up(CatchUp::All(wrong)),
+            &["catch_up", &wrong.to_string(), "1 to 5,000", "`CatchUp::Skip`"],
+        );
+    }
     for (setting, builder) in [
         ("waiting_runs", Engine::builder().waiting_runs(usize::MAX)),
         ("scheduled_runs", Engine::builder().scheduled_runs(usize::MAX)),
@@ -465,7 +475,7 @@ fn e4_settings_that_do_not_fit_are_refused() {
         .finished_age(Duration::ZERO)
         .deployments(0)
         .schedules(0)
-        .catch_up(CatchUp::All(usize::MAX))
+        .catch_up(CatchUp::All(5_000))
         .build()
         .unwrap();
     tight.flow("f").unwrap();

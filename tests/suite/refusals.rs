@@ -6,17 +6,64 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tenfold::engine::{Claim, Outcome};
-use tenfold::model::{NewSchedule, Object, StateType};
+use tenfold::model::{CatchUp, NewSchedule, Object, StateType};
 use tenfold::schedule::ScheduleErrorKind;
 use tenfold::{
-    DeploymentId, DeploymentPatch, Error, NewDeployment, NewPool, NewQueue, NewRun, Priority, Retry, RunId,
-    Schedule, Scope,
+    Claims, DeploymentId, DeploymentPatch, Error, NewDeployment, NewPool, NewQueue, NewRun, Priority, Retry,
+    RunId, Schedule, Scope,
 };
 
 use crate::support::{engine, level, refused, says, still, take};
 
 fn nowhere() -> RunId {
     "01970000-0000-7000-8000-000000000000".parse().unwrap()
+}
+
+#[test]
+fn e2_a_schedule_without_a_name_for_its_slug_or_with_no_catch_up_to_speak_of_is_refused() {
+    let (engine, _) = engine();
+    let hourly = || NewSchedule::new(Schedule::cron("0 * * * *", "UTC").unwrap());
+    let held = engine
+        .deploy(NewDeployment::new("f", "held").schedule(hourly()))
+        .unwrap();
+    for (schedule, parts) in [
+        (hourly().slug(""), &["slug", "at least one character"][..]),
+        (
+            hourly().catch_up(CatchUp::All(0)),
+            &["catch_up", "all 0", "1 to 5,000", "`CatchUp::Skip`"],
+        ),
+        (
+            hourly().catch_up(CatchUp::All(5_001)),
+            &["catch_up", "5001", "1 to 5,000"],
+        ),
+        (
+            hourly().catch_up(CatchUp::Latest(Duration::ZERO)),
+            &["catch_up", "above 0", "100 years"],
+        ),
+        (
+            hourly().catch_up(CatchUp::Latest(Duration::MAX)),
+            &["catch_up", "100 years"],
+        ),
+    ] {
+        let error = refused(&engine, |engine| {
+            engine.deploy(NewDeployment::new("f", "d").schedule(schedule.clone()))
+        });
+        says(&error, parts);
+        let error = refused(&engine, |engine| {
+            engine.update_deployment(held.id, DeploymentPatch::new().schedules(vec![schedule.clone()]))
+        });
+        says(&error, parts);
+    }
+    // The same in a document.
+    for (key, value) in [("slug", json!("")), ("catch_up", json!({"all": 5_001}))] {
+        let mut document = serde_json::to_value(engine.export().unwrap()).unwrap();
+        let schedule = document.pointer_mut("/deployments/0/data/schedules/0");
+        schedule.expect("one deployment with one schedule")[key] = value;
+        let document = serde_json::from_value(document).unwrap();
+        says(&still().0.import(document, Claims::Keep).unwrap_err(), &[key]);
+    }
+    // Tags have no such rule, as in the reference.
+    engine.deploy(NewDeployment::new("f", "tagged").tag("")).unwrap();
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub(super) struct Model {
     pub(super) alarms: Vec<(i64, u64, usize, Alarm)>,
     pub(super) deployments: [Option<ModelDeployment>; 4],
     pub(super) wall: i64,
+    /// What the wall clock shows, which may have gone back.
+    pub(super) clock: i64,
     pub(super) mono: i64,
     pub(super) seq: u64,
     pub(super) token: u64,
@@ -209,6 +211,7 @@ impl Model {
     pub(super) fn observe(&mut self, wall: i64, mono: i64) {
         let seen = self.wall;
         self.wall = self.wall.max(wall);
+        self.clock = wall;
         self.mono = mono;
         self.stirred = false;
         loop {
@@ -309,7 +312,7 @@ impl Model {
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let later = self.runs.iter().filter(|run| run.at == At::Later);
-        let wall = later.map(|run| run.due - self.wall);
+        let wall = later.map(|run| run.due - self.clock);
         let mono = self.alarms.iter().map(|alarm| alarm.0 - self.mono);
         let micros = wall.chain(mono).min()?;
         Some(Duration::from_micros(u64::try_from(micros).unwrap()))

@@ -17,6 +17,7 @@ mod reader;
 mod scalar;
 mod table;
 
+use crate::suggest;
 use serde_json::Value;
 
 pub use print::Unprintable;
@@ -24,10 +25,10 @@ pub(super) use scalar::{is_plain_year, of_text as time_of_text};
 
 use reader::Reader;
 
+use super::Filter;
 use super::field::Entity;
 use super::limits::{Invalid, Limits};
 use super::query::Query;
-use super::{Filter, suggest};
 
 /// The form of a question in JSON.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -212,6 +213,9 @@ impl Query {
 
 impl Filter {
     /// Reads the families of a body, as [`Query::from_json`] does; every other key is ignored with a notice.
+    ///
+    /// So a body without its family (`{"tags": {...}}` in place of `{"deployments": {"tags": {...}}}`) matches *everything*, as
+    /// in the reference, and only [`notices`](Filter::notices) tells: look at them before the filter decides anything.
     ///
     /// # Errors
     ///

@@ -1,13 +1,14 @@
 //! The walk through a body: lenient in single values, strict in keys, and it knows where it is.
 
+use crate::suggest;
 use serde_json::{Map, Value};
 
+use super::super::Filter;
 use super::super::expr::{Bound, Expr, Op, Set, Side, Sorted};
 use super::super::field::{Entity, Field, Kind};
 use super::super::limits::{Invalid, Limits};
 use super::super::query::{Query, Sort, SortKey, Start};
 use super::super::relation::Relation;
-use super::super::{Filter, suggest};
 use super::scalar::{self, show};
 use super::table::{self, Criterion, Key, Keys, Meaning};
 use super::{Location, Notice, NoticeKind, Part, Refusal, RefusalKind, Shape};

@@ -1,12 +1,12 @@
 //! What is wrong with a text, where, and what to write instead.
 
+use crate::suggest;
 use std::fmt;
 use std::ops::Range;
 
 use super::super::field::{Entity, Field};
 use super::super::limits::Invalid;
 use super::super::relation::Relation;
-use super::super::suggest;
 
 /// A text that is no filter. Owns the text; `Display` draws it with a caret under the fault.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,5 +1,6 @@
 //! What stands behind an operator: texts, numbers, durations, times, words, and lists of them.
 
+use crate::suggest;
 use std::ops::Range;
 
 use uuid::Uuid;
@@ -8,7 +9,6 @@ use super::super::expr::{Bound, Op, Set, Side};
 use super::super::field::{Field, Kind};
 use super::super::json::time_of_text;
 use super::super::limits::Invalid;
-use super::super::suggest;
 use super::error::TextErrorKind;
 use super::lexer::Token;
 use super::parser::{Parsed, Parser, UNITS, shown};

@@ -1,12 +1,12 @@
 //! Tokens to a tree, by recursive descent.
 
+use crate::suggest;
 use std::ops::Range;
 
 use super::super::expr::{Expr, Op, Side};
 use super::super::field::{Entity, Field, Kind};
 use super::super::limits::{Invalid, Limits};
 use super::super::relation::Relation;
-use super::super::suggest;
 use super::error::{TextError, TextErrorKind};
 use super::lexer::{Lexer, Token};
 
