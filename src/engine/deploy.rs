@@ -510,7 +510,8 @@ impl Core {
             self.unplan_all(row, None);
         }
         let at = instant(self.wall);
-        let held = Arc::make_mut(self.catalog.deployments.get_mut(row).expect("just found"));
+        let held = self.catalog.deployments.get_mut_lightly(row).expect("just found");
+        let held = Arc::make_mut(held);
         held.data.paused = paused;
         held.data.updated = at;
         self.changed();

@@ -96,6 +96,11 @@ const fn form(field: Field) -> Option<Form> {
     })
 }
 
+/// The fields that a light change of a row may change.
+const fn is_light(field: Field) -> bool {
+    matches!(field, Field::DeploymentPaused | Field::DeploymentUpdated)
+}
+
 /// The relations to one row that a row itself names.
 const fn is_link(relation: Relation) -> bool {
     matches!(
@@ -334,26 +339,33 @@ impl Index {
         }
     }
 
-    /// Takes in the rows that changed.
-    fn follow(&mut self, view: &CatalogView, changed: impl Iterator<Item = u32>) {
+    /// Notes whether there is a row, and its id; true if both are as before.
+    fn stands(&mut self, view: &CatalogView, row: u32, is: bool) -> bool {
+        let id = if is {
+            id(view, self.entity, row)
+        } else {
+            Uuid::nil()
+        };
+        let same = self.live.contains(row) == is && (!is || self.ids[row as usize] == id);
+        if !same {
+            self.ids[row as usize] = id;
+            if is {
+                self.live.insert(row);
+            } else {
+                self.live.remove(row);
+            }
+        }
+        same
+    }
+
+    /// Takes in the rows that changed, each with whether it changed lightly.
+    fn follow(&mut self, view: &CatalogView, changed: impl Iterator<Item = (u32, bool)>) {
         let mut moved: Vec<Vec<u32>> = vec![Vec::new(); self.orders.len()];
         self.ids.resize(self.bound as usize, Uuid::nil());
-        for row in changed {
-            let (was, is) = (self.live.contains(row), view.holds(self.entity, row));
-            let id = if is {
-                id(view, self.entity, row)
-            } else {
-                Uuid::nil()
-            };
-            let same = was == is && (!is || self.ids[row as usize] == id);
-            if !same {
-                self.ids[row as usize] = id;
-                if is {
-                    self.live.insert(row);
-                } else {
-                    self.live.remove(row);
-                }
-            }
+        for (row, light) in changed {
+            // A row that changed lightly is there, as it was.
+            let is = light || view.holds(self.entity, row);
+            let same = light || self.stands(view, row, is);
             let mut turned = |field: Field, changed: bool| {
                 for ((key, order), moved) in self.orders.iter_mut().zip(&mut moved) {
                     if changed && key.field == field {
@@ -364,7 +376,8 @@ impl Index {
                     }
                 }
             };
-            for (field, column) in &mut self.fields {
+            let fields = self.fields.iter_mut();
+            for (field, column) in fields.filter(|(field, _)| !light || is_light(*field)) {
                 let value = is.then(|| read(view, *field, row));
                 match column {
                     Column::Values(values) => values.update(row, value),
@@ -378,6 +391,9 @@ impl Index {
                         turned(*field, changed || !same);
                     }
                 }
+            }
+            if light {
+                continue;
             }
             turned(self.entity.id(), !same);
             for (link, values) in &mut self.links {

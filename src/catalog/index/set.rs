@@ -154,17 +154,16 @@ impl RowSet {
         match self.chunks.get(block) {
             None => out.fill(0),
             Some(Chunk::Few(offsets)) => {
-                let mut at = 0;
-                for (index, word) in out.iter_mut().enumerate() {
-                    let mut kept = 0;
-                    while let Some(&offset) = offsets.get(at)
-                        && offset as usize / 64 == index
-                    {
-                        kept |= 1 << (offset % 64);
-                        at += 1;
-                    }
-                    *word &= kept;
+                // From one offset to the next, what lies between goes.
+                let mut next = 0;
+                for same in offsets.chunk_by(|a, b| a / 64 == b / 64) {
+                    let index = same[0] as usize / 64;
+                    let Some(word) = out.get_mut(index) else { break };
+                    *word &= same.iter().fold(0, |kept, offset| kept | 1 << (offset % 64));
+                    out[next..index].fill(0);
+                    next = index + 1;
                 }
+                out.get_mut(next..).unwrap_or_default().fill(0);
             }
             Some(Chunk::Many(words, _)) => {
                 for (out, word) in out.iter_mut().zip(&words[..]) {

@@ -13,6 +13,7 @@
 //! thought is given up for blocks.
 
 mod part;
+mod texts;
 mod ways;
 
 pub(crate) use part::Plan;

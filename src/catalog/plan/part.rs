@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use super::texts::{plain_needle, text_passes};
 use crate::catalog::index::{Column, Index, Numbers, RowSet, TagLists, Texts, Values, WORDS, Wants};
 use crate::catalog::view::CatalogView;
 use crate::filter::{
@@ -391,7 +392,8 @@ impl<'a> Sources<'a> {
                 asked += 1;
                 let may = lists.iter().any(|list| list.iter().all(|set| set.contains(row)));
                 proposed += u32::from(may);
-                passed += u32::from(may && text_passes(texts, &test, plain.as_deref(), row));
+                passed +=
+                    u32::from(may && text_passes(texts, &test, plain.as_deref(), row, texts.bytes(row)));
             }
             let most = self.share(rarest.iter().map(|set| set.len()).sum()).min(1.0);
             let part = |hits: u32| most * (f64::from(hits) + 0.2) / (f64::from(asked) + 0.2);
@@ -482,7 +484,7 @@ impl<'a> Sources<'a> {
                 let may = candidates
                     .as_ref()
                     .is_none_or(|lists| lists.iter().any(|list| list.iter().all(|set| set.contains(row))));
-                may && text_passes(texts, test, plain.as_deref(), row)
+                may && text_passes(texts, test, plain.as_deref(), row, texts.bytes(row))
             }
             What::Row(test) => test.matches(self.view, row),
         }
@@ -547,7 +549,15 @@ impl<'a> Sources<'a> {
             } => {
                 match candidates.as_deref() {
                     None => {}
-                    Some([list]) => list.iter().for_each(|set| set.and_into(block, open)),
+                    Some([list]) => {
+                        for set in list {
+                            set.and_into(block, open);
+                            // So few texts are looked at sooner than another set.
+                            if count(open) < 32 {
+                                break;
+                            }
+                        }
+                    }
                     Some(lists) => self.with_spare(open.len(), |passed| {
                         passed.fill(0);
                         self.with_spare(open.len(), |rest| {
@@ -562,7 +572,9 @@ impl<'a> Sources<'a> {
                         open.copy_from_slice(passed);
                     }),
                 }
-                self.sift_by(block, open, |row| text_passes(texts, test, plain.as_deref(), row));
+                if !self.loose.get() {
+                    self.sift_texts(block, open, texts, test, plain.as_deref());
+                }
             }
             What::Range { .. } | What::Number { .. } | What::Row(_) => self.sift(part, block, open),
         }
@@ -637,42 +649,6 @@ impl Part<'_> {
 
 /// Rows of a rare trigram that are looked at for an estimate.
 const SAMPLE: usize = 24;
-
-/// What an operator looks for anywhere in a text, in small letters, if that is all that it does to ASCII texts.
-fn plain_needle(op: &Op) -> Option<Box<[u8]>> {
-    let needle = match op {
-        Op::Contains(text) => text,
-        Op::Like(pattern) => pattern.strip_prefix('%')?.strip_suffix('%')?,
-        _ => return None,
-    };
-    let literal = matches!(op, Op::Contains(_)) || !needle.contains(['%', '_']);
-    (literal && needle.is_ascii()).then(|| needle.to_ascii_lowercase().into_bytes().into_boxed_slice())
-}
-
-/// Whether the text of a row passes.
-#[inline]
-fn text_passes(texts: &Texts, test: &Program, plain: Option<&[u8]>, row: u32) -> bool {
-    let text = texts.bytes(row);
-    match plain {
-        Some(needle) if !text.is_empty() && text.is_ascii() => holds(text, needle),
-        _ => test.accepts(texts.get(row)),
-    }
-}
-
-/// Whether a text has these small letters in it, in any case.
-fn holds(text: &[u8], needle: &[u8]) -> bool {
-    let Some((&first, rest)) = needle.split_first() else {
-        return true;
-    };
-    if text.len() < needle.len() {
-        return false;
-    }
-    let starts = &text[..=text.len() - needle.len()];
-    starts.iter().enumerate().any(|(at, byte)| {
-        byte.to_ascii_lowercase() == first
-            && (rest.iter().zip(&text[at + 1..])).all(|(wanted, byte)| byte.to_ascii_lowercase() == *wanted)
-    })
-}
 
 fn rows_of(sets: &[&RowSet]) -> u64 {
     sets.iter().map(|set| set.len() as u64).sum()
