@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::super::{Empty, Ended, StateType};
+use super::named::{ModelLease, ModelLimit};
 use crate::catalog::instant;
 use crate::ids::{DeploymentId, RunId};
 use crate::model::Retry;
@@ -38,6 +39,8 @@ pub(super) struct ModelRun {
     pub(super) starts: u32,
     /// It goes on after a pause: its next start is not one.
     pub(super) resumed: bool,
+    /// Named limits, by their numbers in the model, and the slots of each.
+    pub(super) needs: Vec<(usize, u32)>,
 }
 
 impl ModelRun {
@@ -51,6 +54,8 @@ pub(super) enum Alarm {
     Retry,
     Timeout,
     Pause,
+    /// Of slots that were leased by name.
+    Lease,
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +96,11 @@ pub(super) struct Model {
     pub(super) queue_limit: [Option<u32>; 6],
     pub(super) pool_paused: [bool; 2],
     pub(super) queue_paused: [bool; 6],
+    pub(super) strict: [bool; 6],
+    /// Every limit that there ever was.
+    pub(super) named: Vec<ModelLimit>,
+    pub(super) leases: Vec<ModelLease>,
+    pub(super) with_names: bool,
     pub(super) retried: u64,
     pub(super) claimed: u64,
     /// Something became due in the last call.
@@ -152,7 +162,7 @@ impl Model {
             Some(Empty::Paused)
         } else if self.full(run.queue) {
             Some(Empty::Full)
-        } else if self.room(run) == Some(0) {
+        } else if self.room(run) == Some(0) || !self.fits_named(run) {
             Some(Empty::Blocked)
         } else {
             None
@@ -170,6 +180,16 @@ impl Model {
         self.paused(run.queue) || self.room(run).is_some_and(|room| self.count(before) >= room)
     }
 
+    /// Behind the first of a queue in strict order.
+    fn hidden(&self, run: &ModelRun) -> bool {
+        self.strict[run.queue]
+            && self.runs.iter().any(|other| {
+                other.at == At::Line
+                    && other.queue == run.queue
+                    && other.place_in_line() < run.place_in_line()
+            })
+    }
+
     pub(super) fn claim(&self, scope: &[usize]) -> Result<usize, Empty> {
         let in_scope = |run: &&ModelRun| scope.contains(&run.queue);
         let line = |run: &&ModelRun| run.at == At::Line;
@@ -177,7 +197,11 @@ impl Model {
             (0..self.runs.len())
                 .filter(|&at| {
                     let run = &self.runs[at];
-                    in_scope(&run) && line(&run) && run.queue / 3 == pool && self.why_not(run).is_none()
+                    in_scope(&run)
+                        && line(&run)
+                        && run.queue / 3 == pool
+                        && self.why_not(run).is_none()
+                        && !self.hidden(run)
                 })
                 .min_by_key(|&at| (self.runs[at].queue, self.runs[at].place_in_line()))
         };
@@ -234,6 +258,7 @@ impl Model {
                             let run = &mut self.runs[run];
                             (run.due, run.seq, run.at) = (at, seq, At::Line);
                         }
+                        Alarm::Lease => self.lease_lapsed(run),
                         Alarm::Pause => self.runs[run].at = At::Finished(StateType::Failed),
                         Alarm::Timeout => drop(self.end(run, StateType::Failed, at, mono)),
                     }
@@ -274,7 +299,7 @@ impl Model {
     fn why_not_chosen(&self, run: &ModelRun) -> Option<Empty> {
         if self.full(run.queue) {
             Some(Empty::Full)
-        } else if self.room(run) == Some(0) {
+        } else if self.room(run) == Some(0) || !self.fits_named(run) {
             Some(Empty::Blocked)
         } else {
             self.paused(run.queue).then_some(Empty::Paused)

@@ -1,0 +1,524 @@
+//! Named limits in the model, and the calls on them: who needs which, and how much of each is held.
+
+use std::time::Duration;
+
+use super::super::{LimitPatch, StateType, Stop};
+use super::calls::{Named, Order};
+use super::list::{Alarm, At, Model, ModelRun};
+use super::{Both, queue_name};
+use crate::limit::{LeaseId, LimitSpec, Mode};
+use crate::model::QueueOrder;
+
+/// The last is the template of the two before it.
+const NAMES: [&str; 5] = ["a", "b", "t:1", "t:2", "t:*"];
+const TEMPLATE: usize = 4;
+/// The alarms of leases are numbered from here, past those of runs.
+const LEASES: usize = 1 << 32;
+const MINUTE: i64 = 60_000_000;
+
+/// What deployment `n` of four names.
+pub(super) const DEFAULTS: [&[(usize, u32)]; 4] = [&[], &[(0, 1)], &[], &[(2, 2), (1, 1)]];
+
+#[derive(Clone, Debug)]
+pub(super) struct ModelLimit {
+    name: usize,
+    slots: u32,
+    active: bool,
+    live: bool,
+    /// A template has made it.
+    made: bool,
+    anonymous: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct ModelLease {
+    id: LeaseId,
+    limits: Vec<usize>,
+    slots: u32,
+    live: bool,
+}
+
+pub(super) fn name(of: usize) -> &'static str {
+    NAMES[of]
+}
+
+impl Model {
+    fn held_named(&self, limit: usize) -> u32 {
+        let claimed = self
+            .runs
+            .iter()
+            .filter(|run| matches!(run.at, At::Claimed { .. }));
+        let runs = claimed.flat_map(|run| &run.needs).filter(|need| need.0 == limit);
+        let leases = self
+            .leases
+            .iter()
+            .filter(|lease| lease.live && lease.limits.contains(&limit));
+        let leased: u32 = leases.map(|lease| lease.slots).sum();
+        runs.map(|need| need.1).sum::<u32>() + leased + self.named[limit].anonymous
+    }
+
+    /// Free slots of a limit; none while it is unlimited.
+    fn room_named(&self, limit: usize) -> Option<u32> {
+        let of = &self.named[limit];
+        (of.live && of.active).then(|| of.slots.saturating_sub(self.held_named(limit)))
+    }
+
+    pub(super) fn fits_named(&self, run: &ModelRun) -> bool {
+        run.needs
+            .iter()
+            .all(|&(limit, weight)| self.room_named(limit).is_none_or(|room| weight <= room))
+    }
+
+    fn needs_now(&self, run: &ModelRun) -> impl Iterator<Item = (usize, u32)> {
+        let live = |need: &&(usize, u32)| self.named[need.0].live;
+        run.needs.iter().filter(live).copied()
+    }
+
+    /// The fewest and the most that may count as blocked: a run counts at one of its limits.
+    pub(super) fn blocked_bounds(&self) -> (usize, usize) {
+        let line = |run: &ModelRun| run.at == At::Line;
+        if !self.with_names {
+            let blocked = self.count(|run| line(run) && self.blocked(run));
+            return (blocked, blocked);
+        }
+        let paused = self.count(|run| line(run) && self.paused(run.queue));
+        let mut most = paused;
+        let standing = || {
+            self.runs
+                .iter()
+                .filter(|run| line(run) && !self.paused(run.queue))
+        };
+        for deployment in self.deployments.iter().flatten() {
+            let mut here = standing()
+                .filter(|run| run.deployment == Some(deployment.id))
+                .peekable();
+            if let Some(room) = here.peek().and_then(|run| self.room(run)) {
+                most += here.count().saturating_sub(room);
+            }
+        }
+        for limit in 0..self.named.len() {
+            let Some(room) = self.room_named(limit) else {
+                continue;
+            };
+            let mut weights: Vec<u32> = standing()
+                .flat_map(|run| &run.needs)
+                .filter(|need| need.0 == limit)
+                .map(|need| need.1)
+                .collect();
+            weights.sort_unstable();
+            let sums = weights.iter().scan(0, |sum, weight| {
+                *sum += weight;
+                Some(*sum)
+            });
+            most += sums.filter(|&sum| room < sum).count();
+        }
+        (paused, most.min(self.waiting()))
+    }
+
+    /// A limit that a template has made goes with the last that needs it.
+    pub(super) fn collect(&mut self) {
+        for limit in 0..self.named.len() {
+            let of = &self.named[limit];
+            let needed = |run: &ModelRun| {
+                !matches!(run.at, At::Finished(_)) && run.needs.iter().any(|need| need.0 == limit)
+            };
+            if of.live && of.made && self.count(needed) == 0 && self.held_named(limit) == 0 {
+                self.named[limit].live = false;
+            }
+        }
+    }
+
+    fn find(&self, name: usize) -> Option<usize> {
+        self.named
+            .iter()
+            .position(|limit| limit.live && limit.name == name)
+    }
+
+    /// The limit that a name stands for, or the template that would make it.
+    fn meant(&self, name: usize) -> Option<usize> {
+        match self.find(name) {
+            None if name == 2 || name == 3 => self.find(TEMPLATE),
+            found => found,
+        }
+    }
+
+    fn never(&self, limit: usize, weight: u32) -> bool {
+        self.named[limit].active && self.named[limit].slots < weight
+    }
+
+    fn bind(&mut self, name: usize) -> Option<usize> {
+        let meant = self.meant(name)?;
+        if self.named[meant].name == name {
+            return Some(meant);
+        }
+        let made = ModelLimit {
+            name,
+            made: true,
+            ..self.named[meant].clone()
+        };
+        self.named.push(made);
+        Some(self.named.len() - 1)
+    }
+
+    /// What an order names, laid over what its deployment does; none when it could never be granted.
+    pub(super) fn asks(&self, order: &Order) -> Option<Vec<(usize, u32)>> {
+        let mut all = order.named.clone();
+        if order.named.iter().any(|&(name, _)| self.meant(name).is_none()) {
+            return None;
+        }
+        if self.deployments.get(order.target).is_some_and(Option::is_some) {
+            let defaults = self.defaults(order.target);
+            let own = |name: usize| order.named.iter().any(|own| own.0 == name);
+            all.extend(defaults.iter().filter(|other| !own(other.0)));
+        }
+        let never = |&(name, weight): &(usize, u32)| {
+            let meant = self.meant(name);
+            meant.is_some_and(|limit| self.never(limit, weight))
+        };
+        (!all.iter().any(never)).then_some(all)
+    }
+
+    pub(super) fn bind_all(&mut self, asks: &[(usize, u32)]) -> Vec<(usize, u32)> {
+        asks.iter()
+            .filter_map(|&(name, weight)| Some((self.bind(name)?, weight)))
+            .collect()
+    }
+
+    fn defaults(&self, deployment: usize) -> &'static [(usize, u32)] {
+        if self.with_names {
+            DEFAULTS[deployment]
+        } else {
+            &[]
+        }
+    }
+
+    /// Whether what a deployment names may be named now.
+    pub(super) fn may_deploy(&self, at: usize) -> bool {
+        let defaults = self.defaults(at);
+        defaults.iter().all(|&(name, weight)| {
+            let meant = self.meant(name);
+            meant.is_some_and(|limit| !self.never(limit, weight))
+        })
+    }
+
+    /// The limits of these names that count now, if each has so many slots left; none when one has not, or never will.
+    fn counted(&mut self, names: &[usize], slots: u32) -> Option<Vec<usize>> {
+        let mut limits = Vec::new();
+        for &name in names {
+            let Some(limit) = self.meant(name) else { continue };
+            if name == TEMPLATE || self.never(limit, slots) {
+                return None;
+            }
+            limits.push(name);
+        }
+        let limits: Vec<usize> = limits
+            .into_iter()
+            .filter_map(|name| {
+                let meant = self.meant(name)?;
+                if !self.named[meant].active {
+                    return None;
+                }
+                self.bind(name)
+            })
+            .collect();
+        let free = |&limit: &usize| self.room_named(limit).is_none_or(|room| slots <= room);
+        limits.iter().all(free).then_some(limits)
+    }
+
+    pub(super) fn lease_lapsed(&mut self, alarm: usize) {
+        self.leases[alarm - LEASES].live = false;
+    }
+
+    /// Waiting runs as `peek` lists them: those in line in claim order, then the others.
+    fn peek(&self) -> (Vec<usize>, Vec<usize>) {
+        let of = |pool: usize| {
+            let mut line: Vec<usize> = (0..self.runs.len())
+                .filter(|&at| self.runs[at].at == At::Line && self.runs[at].queue / 3 == pool)
+                .collect();
+            line.sort_by_key(|&at| (self.runs[at].queue, self.runs[at].place_in_line()));
+            line.into_iter().peekable()
+        };
+        let (mut one, mut other, mut order) = (of(0), of(1), Vec::new());
+        loop {
+            let place = |at: Option<&usize>| at.map(|&at| self.runs[at].place_in_line());
+            let next = match (place(one.peek()), place(other.peek())) {
+                (None, None) => break,
+                (Some(first), Some(second)) if second < first => other.next(),
+                (None, _) => other.next(),
+                _ => one.next(),
+            };
+            order.extend(next);
+        }
+        let mut later: Vec<usize> = (0..self.runs.len())
+            .filter(|&at| matches!(self.runs[at].at, At::Later | At::Retry))
+            .collect();
+        later.sort_by_key(|&at| self.runs[at].id);
+        (order, later)
+    }
+}
+
+impl Both {
+    /// Two limits and a template, and a queue in strict order.
+    pub(super) fn with_names() -> Self {
+        let mut both = Self::bare();
+        both.model.with_names = true;
+        for (name, slots) in [(0, 3), (1, 2), (TEMPLATE, 2)] {
+            both.name(&Named::Define(name, slots, true));
+        }
+        both.name(&Named::Strict(4, true));
+        (0..4).for_each(|deployment| both.deploy(deployment));
+        both
+    }
+
+    pub(super) fn name(&mut self, op: &Named) {
+        match op {
+            Named::Define(of, slots, active) => {
+                let mut spec = LimitSpec::new(name(*of), *slots);
+                spec.active = *active;
+                let answer = self.engine.define_limit(spec);
+                match self.model.find(*of) {
+                    Some(limit) if !self.model.named[limit].made => {
+                        answer.unwrap_err();
+                        return self.refused();
+                    }
+                    Some(limit) => {
+                        let limit = &mut self.model.named[limit];
+                        (limit.slots, limit.active, limit.made) = (*slots, *active, false);
+                    }
+                    None => self.model.named.push(ModelLimit {
+                        name: *of,
+                        slots: *slots,
+                        active: *active,
+                        live: true,
+                        made: false,
+                        anonymous: 0,
+                    }),
+                }
+                answer.unwrap();
+            }
+            Named::Change(of, slots, active) => {
+                let mut patch = LimitPatch::new();
+                if let Some(slots) = *slots {
+                    patch = patch.slots(slots);
+                }
+                if let Some(active) = *active {
+                    patch = patch.active(active);
+                }
+                let answer = self.engine.update_limit(name(*of), patch);
+                let Some(found) = self.model.find(*of) else {
+                    answer.unwrap_err();
+                    return self.refused();
+                };
+                answer.unwrap();
+                for (at, limit) in self.model.named.iter_mut().enumerate() {
+                    if at == found || (*of == TEMPLATE && limit.live && limit.made) {
+                        limit.slots = slots.unwrap_or(limit.slots);
+                        limit.active = active.unwrap_or(limit.active);
+                    }
+                }
+            }
+            Named::Remove(of) => {
+                let answer = self.engine.delete_limit(name(*of));
+                let Some(found) = self.model.find(*of) else {
+                    answer.unwrap_err();
+                    return self.refused();
+                };
+                answer.unwrap();
+                for (at, limit) in self.model.named.iter_mut().enumerate() {
+                    limit.live &= at != found && !(*of == TEMPLATE && limit.made);
+                }
+            }
+            Named::Increment(of, slots) => {
+                let names: Vec<&str> = of.iter().map(|&of| name(of)).collect();
+                let answer = self.engine.increment_slots(&names, *slots, Mode::Concurrency);
+                let counted = self.model.counted(of, *slots);
+                assert_eq!(answer.is_ok(), counted.is_some(), "L3: {answer:?}");
+                for limit in counted.into_iter().flatten() {
+                    self.model.named[limit].anonymous += slots;
+                }
+                self.model.collect();
+            }
+            Named::Decrement(of, slots) => {
+                let names: Vec<&str> = of.iter().map(|&of| name(of)).collect();
+                self.engine.decrement_slots(&names, *slots, None).unwrap();
+                for &of in of {
+                    if let Some(limit) = self.model.find(of) {
+                        let limit = &mut self.model.named[limit];
+                        limit.anonymous = limit.anonymous.saturating_sub(*slots);
+                    }
+                }
+            }
+            Named::Lease(of, slots) => {
+                let names: Vec<&str> = of.iter().map(|&of| name(of)).collect();
+                let minute = Duration::from_secs(60);
+                let answer = self
+                    .engine
+                    .lease_slots(&names, *slots, Mode::Concurrency, minute, None);
+                let counted = self.model.counted(of, *slots);
+                assert_eq!(answer.is_ok(), counted.is_some(), "L3: {answer:?}");
+                if let (Ok((id, _)), Some(limits)) = (answer, counted) {
+                    let alarm = LEASES + self.model.leases.len();
+                    self.model.alarm(self.model.mono + MINUTE, alarm, Alarm::Lease);
+                    let lease = ModelLease {
+                        id,
+                        limits,
+                        slots: *slots,
+                        live: true,
+                    };
+                    self.model.leases.push(lease);
+                }
+                self.model.collect();
+            }
+            Named::Release(pick) => {
+                let Some(at) = pick.checked_rem(self.model.leases.len()) else {
+                    return self.look();
+                };
+                let lease = &mut self.model.leases[at];
+                let was = std::mem::replace(&mut lease.live, false);
+                assert_eq!(self.engine.release_slots(lease.id).unwrap(), was, "L2");
+                self.model.alarms.retain(|alarm| alarm.2 != LEASES + at);
+            }
+            Named::Strict(queue, strict) => {
+                let (pool, of) = queue_name(*queue);
+                let order = if *strict {
+                    QueueOrder::StrictFifo
+                } else {
+                    QueueOrder::BestEffort
+                };
+                self.engine.set_queue_order(pool, of, order).unwrap();
+                self.model.strict[*queue] = *strict;
+            }
+            Named::ClaimRun(pick) => self.claim_run(*pick),
+            Named::ClaimMany(most) => {
+                let answer = self.engine.claim_many(&super::Scope::all(), *most).unwrap();
+                let all = [0, 1, 2, 3, 4, 5];
+                let claims = answer.unwrap_or_default();
+                let len = claims.len();
+                for claim in claims {
+                    let at = self.model.claim(&all).expect("C1: nothing fits");
+                    self.claimed(claim, at);
+                }
+                assert!(
+                    len == *most || self.model.claim(&all).is_err(),
+                    "L4: another fits"
+                );
+            }
+            Named::Peek => {
+                let runs = self.engine.peek(&super::Scope::all(), None, None, 100).unwrap();
+                let (line, later) = self.model.peek();
+                let ids = |rows: &[usize]| rows.iter().map(|&at| self.model.runs[at].id).collect::<Vec<_>>();
+                let listed: Vec<_> = runs.iter().map(|run| run.id).collect();
+                let (first, mut rest) = (listed[..line.len()].to_vec(), listed[line.len()..].to_vec());
+                rest.sort_unstable();
+                assert_eq!((first, rest), (ids(&line), ids(&later)), "C4: in claim order");
+            }
+        }
+    }
+
+    /// C4: all its slots in one step, or the first thing that stops it.
+    fn claim_run(&mut self, pick: usize) {
+        let Some(at) = pick.checked_rem(self.model.runs.len()) else {
+            return self.look();
+        };
+        let run = self.model.runs[at].clone();
+        match (self.engine.claim_run(run.id), run.at) {
+            (Err(_), At::Claimed { .. } | At::Finished(_)) => self.refused(),
+            (Ok(Err(stop)), At::Later | At::Line | At::Retry | At::Paused) => {
+                let model = &self.model;
+                let expected = match stop {
+                    Stop::PoolPaused(_) | Stop::QueuePaused(_) => model.paused(run.queue),
+                    Stop::EngineFull(_) | Stop::PoolFull(_) | Stop::QueueFull(_) => model.full(run.queue),
+                    Stop::Limit { name: None, .. } => model.room(&run) == Some(0),
+                    Stop::Limit {
+                        name: Some(of),
+                        weight,
+                        room,
+                        slots,
+                        ..
+                    } => model.needs_now(&run).any(|(limit, needs)| {
+                        let here = &model.named[limit];
+                        name(here.name) == of
+                            && (needs, here.slots) == (weight, slots)
+                            && model.room_named(limit) == Some(room)
+                            && room < weight
+                    }),
+                    _ => false,
+                };
+                assert!(expected, "run {run:?} was refused");
+                self.refused();
+            }
+            (Ok(Ok(claim)), At::Later | At::Line | At::Retry | At::Paused) => {
+                assert_eq!(self.model.why_not(&run), None, "L1: {run:?} does not fit");
+                self.chosen(claim, at);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A chosen run is claimed.
+    pub(super) fn chosen(&mut self, claim: super::Claim, at: usize) {
+        self.model.alarms.retain(|alarm| alarm.2 != at);
+        let (wall, seq) = (self.model.wall, self.model.next());
+        let run = &mut self.model.runs[at];
+        if run.at == At::Paused {
+            (run.due, run.seq, run.resumed) = (wall, seq, true);
+        }
+        self.claimed(claim, at);
+    }
+
+    /// A run is claimed.
+    pub(super) fn claimed(&mut self, claim: super::Claim, at: usize) {
+        let run = &mut self.model.runs[at];
+        assert_eq!(claim.run(), run.id, "C1: the first of its scope");
+        run.attempt += 1;
+        assert_eq!(
+            (claim.attempt(), claim.priority().level()),
+            (run.attempt, run.level)
+        );
+        assert!(claim.token() > self.model.token, "tokens ascend");
+        self.model.token = claim.token();
+        self.model.claimed += 1;
+        run.at = At::Claimed {
+            token: claim.token(),
+            state: StateType::Pending,
+        };
+        self.claims.push((claim, at));
+    }
+
+    /// L1 and L2: each limit holds what its holders hold, no more and no less. L8: what templates made is there while needed.
+    pub(super) fn agree_on_limits(&mut self) {
+        self.model.collect();
+        let model = &self.model;
+        let mut expected: Vec<_> = (0..model.named.len())
+            .filter(|&at| model.named[at].live)
+            .map(|at| {
+                let limit = &model.named[at];
+                let held = u64::from(model.held_named(at));
+                (name(limit.name), limit.slots, limit.active, held)
+            })
+            .collect();
+        expected.sort_unstable();
+        let limits = self.engine.limits().unwrap();
+        let told: Vec<_> = limits
+            .iter()
+            .map(|limit| {
+                let status = &limit.status;
+                (
+                    status.name.as_str(),
+                    status.limit,
+                    status.active,
+                    status.active_slots,
+                )
+            })
+            .collect();
+        assert_eq!(told, expected);
+    }
+
+    pub(super) fn remove_names(&mut self) {
+        for of in 0..NAMES.len() {
+            if self.model.find(of).is_some() {
+                self.apply(&super::Op::Named(Named::Remove(of)));
+            }
+        }
+    }
+}
