@@ -252,6 +252,27 @@ fn damage(value: &mut Value, how: u8) {
 }
 
 #[test]
+fn e5_a_planned_run_that_has_started_is_refused() {
+    // Found by damage: such a run entered the line when it was due, and stayed planned as well.
+    let (engine, clock, _) = busy(2);
+    let mut document = serde_json::to_value(engine.export().unwrap()).unwrap();
+    let planned: Vec<Value> = (document["deployments"].as_array().unwrap().iter())
+        .flat_map(|deployment| deployment["schedules"].as_array().unwrap())
+        .flat_map(|schedule| schedule["planned"].as_array().unwrap())
+        .map(|planned| planned[1].clone())
+        .collect();
+    let runs = document["flow_runs"].as_array_mut().unwrap();
+    let run = runs.iter_mut().find(|run| planned.contains(&run["id"])).unwrap();
+    run["run_count"] = json!(1);
+    let document = serde_json::from_value(document).unwrap();
+    let refused = Engine::builder()
+        .clock(clock)
+        .import(document, Claims::Keep)
+        .unwrap_err();
+    assert!(refused.to_string().contains("is not planned"), "{refused}");
+}
+
+#[test]
 fn e5_a_cancelled_attempt_under_a_timeout_ends_when_it_is_put_back() {
     // The timeout of an attempt that was called off named a run that the import had just ended.
     let (engine, clock, _) = busy(15_442_576_696_572_348_580);

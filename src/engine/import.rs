@@ -749,6 +749,8 @@ impl Import<'_> {
                 .ok_or_else(|| damaged(path, format!("there is no run {id}")))?;
             let run = self.core.run(row);
             let waits = matches!(self.core.work[row as usize], Work::Later) && run.due == at;
+            // One that has started is no occurrence any more when it becomes due.
+            let waits = waits && run.run_count == 0;
             if !waits || run.deployment != Some(deployment) || !run.body.auto_scheduled {
                 return Err(damaged(path, format!("run {id} is not planned for that instant")));
             }
