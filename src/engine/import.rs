@@ -686,15 +686,15 @@ impl Import<'_> {
             }
             let removed = doc.removed.iter().map(|removed| &removed.work);
             for schedule in doc.schedules.iter().chain(removed) {
-                let planned = self.planned(&path, deployment, &schedule.planned, rows)?;
-                let asked = self.planned(&path, deployment, &schedule.asked, rows)?;
+                let planned = self.planned(&path, (deployment, schedule.id), &schedule.planned, rows)?;
+                let asked = self.planned(&path, (deployment, schedule.id), &schedule.asked, rows)?;
                 let used: BTreeMap<i64, RunId> = schedule.used.iter().copied().collect();
                 let unkeyed = (schedule.planned.iter().chain(&schedule.asked))
                     .find(|(at, run)| used.get(at) != Some(run));
                 if let Some((_, run)) = unkeyed {
                     return Err(damaged(&path, format!("run {run} is planned without its key")));
                 }
-                let (live, buffered) = self.live(&path, schedule, rows)?;
+                let (live, buffered) = self.live(&path, (deployment, schedule.id), schedule, rows)?;
                 let work = self
                     .core
                     .remembered(deployment, schedule.id)
@@ -739,7 +739,7 @@ impl Import<'_> {
     fn planned(
         &self,
         path: &str,
-        deployment: u32,
+        origin: (u32, ScheduleId),
         planned: &[(i64, RunId)],
         rows: &HashMap<RunId, u32>,
     ) -> Result<BTreeMap<i64, u32>, Error> {
@@ -751,7 +751,7 @@ impl Import<'_> {
             let waits = matches!(self.core.work[row as usize], Work::Later) && run.due == at;
             // One that has started is no occurrence any more when it becomes due.
             let waits = waits && run.run_count == 0;
-            if !waits || run.deployment != Some(deployment) || !run.body.auto_scheduled {
+            if !waits || Core::origin(run) != Some(origin) {
                 return Err(damaged(path, format!("run {id} is not planned for that instant")));
             }
             Ok((at, row))
@@ -763,12 +763,13 @@ impl Import<'_> {
     fn live(
         &self,
         path: &str,
+        origin: (u32, ScheduleId),
         schedule: &ScheduleDoc,
         rows: &HashMap<RunId, u32>,
     ) -> Result<(BTreeSet<u32>, Option<u32>), Error> {
         let row_of = |id: RunId| match rows.get(&id) {
-            Some(&row) if self.core.run(row).body.auto_scheduled => Ok(row),
-            _ => Err(damaged(path, format!("there is no run {id} of a schedule"))),
+            Some(&row) if Core::origin(self.core.run(row)) == Some(origin) => Ok(row),
+            _ => Err(damaged(path, format!("there is no run {id} of this schedule"))),
         };
         let mut live = BTreeSet::new();
         for &id in &schedule.live {
