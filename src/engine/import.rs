@@ -547,6 +547,9 @@ impl Import<'_> {
                 Place::Scheduled if retries.contains(&run.id) => {}
                 Place::Scheduled => self.core.enter_later(row),
                 Place::Ready => {
+                    if self.core.run(row).due > self.core.wall {
+                        return Err(damaged(path(), "it stands in line before it is due"));
+                    }
                     self.core.enter_line(row);
                     self.overtaken(&path(), row, &run.overtaken)?;
                 }

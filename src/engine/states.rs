@@ -241,21 +241,27 @@ impl Core {
         };
         let message = new.message.map(shortened);
         let (state, verdict) = (new.kind, self.verdict(row, new.kind, &name, By::Host, new.force));
-        let reason = match verdict {
+        let (state, reason) = match verdict {
             Verdict::Wait(span) => return Ok(Answer::Wait(span)),
             Verdict::Abort(reason) => return Ok(Answer::Aborted(reason)),
             Verdict::Accept => {
                 if state == StateType::Paused {
                     self.room_for_pause()?;
                 }
+                let entered = self.state_now(state, name.clone(), message.clone());
                 let claim = self.accept_state(row, state, name, message, new.at, timeout);
-                let state = self.state_of(row);
+                let state = self.state_kept(row, id, entered);
                 return Ok(Answer::Accepted { state, claim });
             }
             Verdict::Reject(instead, reason) => {
+                let cancelled = StateType::Cancelled;
+                let mut entered = self.state_of(row);
                 match instead {
                     Instead::Keep => {}
-                    Instead::Cancelled => self.call_off(row, message),
+                    Instead::Cancelled => {
+                        entered = self.state_now(cancelled, cancelled.default_name(), message.clone());
+                        self.call_off(row, message);
+                    }
                     Instead::Retry => {
                         self.supersede(row);
                         self.retry_later(row, self.now());
@@ -268,13 +274,29 @@ impl Core {
                         }
                     }
                 }
-                reason
+                (self.state_kept(row, id, entered), reason)
             }
         };
-        Ok(Answer::Rejected {
-            state: self.state_of(row),
-            reason,
-        })
+        Ok(Answer::Rejected { state, reason })
+    }
+
+    /// The state that a run enters now.
+    fn state_now(&self, kind: StateType, name: Text, message: Option<Text>) -> State {
+        State {
+            kind,
+            name,
+            timestamp: instant(self.wall),
+            message,
+        }
+    }
+
+    /// The state of a run, or the one that it `entered` when its record went with its end: where no finished runs are
+    /// kept, or they are over their age.
+    fn state_kept(&self, row: u32, id: RunId, entered: State) -> State {
+        match self.catalog.runs.get(row) {
+            Some(run) if run.id == id => self.state_of(row),
+            _ => entered,
+        }
     }
 
     /// Takes a claim away from its worker, who is told.

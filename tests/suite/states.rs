@@ -429,3 +429,26 @@ fn e2_states_that_cannot_be_are_refused() {
         Answer::Aborted(Reason::Ended)
     ));
 }
+
+#[test]
+fn e3_a_state_that_ends_a_run_of_which_no_record_is_kept_is_answered() {
+    // The record is gone with the end; its row was read for the answer, which poisoned the engine.
+    for (state, force) in [(StateType::Completed, true), (StateType::Cancelling, false)] {
+        let engine = Engine::builder().finished_runs(0).build().unwrap();
+        engine.flow("f").unwrap();
+        let run = engine.submit("f").unwrap().id;
+        let new = NewState::of(state);
+        let (Answer::Accepted { state: entered, .. } | Answer::Rejected { state: entered, .. }) = engine
+            .set_state(run, if force { new.force() } else { new })
+            .unwrap()
+        else {
+            panic!("the run ends in {state:?}")
+        };
+        assert!(matches!(
+            entered.kind,
+            StateType::Completed | StateType::Cancelled
+        ));
+        assert!(engine.run(run).is_err());
+        assert_eq!(engine.snapshot().queued_tasks, 0);
+    }
+}
