@@ -17,7 +17,7 @@ use super::limits::Limits;
 use super::ready::{Line, Ready, Spot};
 use super::signal::{Bell, StopReason, StopSignal};
 use super::timers::{TimerKey, Timers};
-use crate::catalog::{Catalog, Left, RunBody, RunRow, When};
+use crate::catalog::{Catalog, Left, Polled, RunBody, RunRow, When};
 use crate::clock::Now;
 use crate::ids::{DeploymentId, RunId, ScheduleId};
 use crate::limit::{Grant, LimitKey};
@@ -221,6 +221,7 @@ pub(crate) struct Core {
     pub(crate) pool_order: Vec<u32>,
     /// Monotonic instants at which started runs are over their time in all, by row.
     pub(crate) within: HashMap<u32, i64>,
+    pub(crate) polled: Polled,
     /// Idempotency keys: (scope, key) to run and fingerprint of its content.
     pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
 }
@@ -254,6 +255,7 @@ impl Core {
             paused_total: 0,
             within: HashMap::new(),
             finished: Finished::default(),
+            polled: Polled::default(),
             keys: HashMap::new(),
             seq: 0,
             token: 0,
