@@ -78,6 +78,14 @@ impl Core {
         Arc::new(self.body(flow))
     }
 
+    /// The labels of a flow, with these laid over them.
+    fn labels_under(&self, flow: u32, labels: &Object) -> Arc<Object> {
+        let held = self.catalog.flows.get(flow).expect("a flow's row was just found");
+        let mut all = held.data.labels.clone();
+        all.extend(labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+        Arc::new(all)
+    }
+
     fn body(&self, flow: u32) -> RunBody {
         RunBody {
             flow,
@@ -93,7 +101,7 @@ impl Core {
             queue_name: None,
             parameters: Arc::default(),
             tags: shared_tags(&[]),
-            labels: Arc::default(),
+            labels: self.labels_under(flow, &Object::new()),
             key: None,
             retry: crate::model::Retry::default(),
             timeout: None,
@@ -263,7 +271,7 @@ impl Core {
             deployment_id: Some(held.data.id),
             parameters: Arc::new(held.data.parameters.clone()),
             tags: held.tags.clone(),
-            labels: Arc::new(held.data.labels.clone()),
+            labels: self.labels_under(held.flow, &held.data.labels),
             retry: held.data.retry.clone(),
             timeout: held.data.timeout,
             deployment_version: held.data.version.clone(),

@@ -1,14 +1,21 @@
-//! The schedules of one deployment: reading, adding, changing and removing single ones; and making or changing a deployment as
-//! a whole, whichever it takes.
+//! The schedules of one deployment: reading, adding, changing and removing single ones; making or changing a deployment as a
+//! whole, whichever it takes; and looking at what is scheduled or claimed.
 //!
 //! Each is an edit of the deployment, and touches the planned runs of no other schedule.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
 use super::Engine;
-use super::core::Core;
+use super::claim::Claim;
+use super::core::{Core, Work};
 use super::error::Error;
-use crate::ids::{DeploymentId, ScheduleId};
+use crate::catalog::instant;
+use crate::ids::{DeploymentId, RunId, ScheduleId};
 use crate::model::{
-    Deployment, DeploymentPatch, DeploymentSchedule, NewDeployment, NewSchedule, SchedulePatch,
+    Deployment, DeploymentPatch, DeploymentSchedule, NewDeployment, NewSchedule, Run, SchedulePatch,
+    StateType,
 };
 
 impl Engine {
@@ -60,6 +67,43 @@ impl Engine {
         self.call(|core| core.add_schedules(deployment, new))
     }
 
+    /// The scheduled runs of these deployments that start up to `before` (all, if none is named), the first first, at most
+    /// `most`: due, retried, held back and future ones, whatever is paused or full. It is a look and claims nothing, and counts
+    /// as asking the deployments for work. Linear in their unfinished runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for a deployment; none is marked as asked then.
+    pub fn scheduled_runs(
+        &self,
+        deployments: &[DeploymentId],
+        before: Option<DateTime<Utc>>,
+        most: usize,
+    ) -> Result<Vec<Run>, Error> {
+        self.call(|core| core.scheduled_runs(deployments, before, most))
+    }
+
+    /// Every claim that is out, by token: for hosts that lost theirs. Linear in the runs of the engine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn claims(&self) -> Result<Vec<Claim>, Error> {
+        self.call(|core| {
+            let mut out: Vec<(u64, RunId)> = (0..)
+                .zip(&core.work)
+                .filter_map(|(row, work)| match work {
+                    Work::Claimed(held) => Some((held.token, core.run(row).id)),
+                    _ => None,
+                })
+                .collect();
+            out.sort_unstable();
+            out.into_iter()
+                .map(|(token, run)| core.claim_again(run, token))
+                .collect()
+        })
+    }
+
     /// Changes one schedule of a deployment. Its future runs are planned again, those of other schedules stay.
     ///
     /// # Errors
@@ -105,6 +149,39 @@ impl Core {
             .id;
         self.update_deployment(id, new.into_patch())?;
         Ok((self.deployment_form(row), false))
+    }
+
+    fn scheduled_runs(
+        &mut self,
+        deployments: &[DeploymentId],
+        before: Option<DateTime<Utc>>,
+        most: usize,
+    ) -> Result<Vec<Run>, Error> {
+        let mut rows = Vec::with_capacity(deployments.len());
+        for &deployment in deployments {
+            rows.push(self.deployment_row(deployment)?);
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        let before = before.map_or(i64::MAX, |at| at.timestamp_micros());
+        let mut found = Vec::new();
+        for &row in &rows {
+            let work = self.deployments[row as usize].as_ref().expect("just found");
+            let waiting = self.active.rows(work.active).filter_map(|run| {
+                let held = self.run(run);
+                let at = held.next_start.micros().filter(|at| *at <= before)?;
+                (held.state == Some(StateType::Scheduled)).then_some((at, held.seq, held.id))
+            });
+            found.extend(waiting);
+        }
+        found.sort_unstable();
+        found.truncate(most);
+        let at = instant(self.wall);
+        for row in rows {
+            let held = self.catalog.deployments.get_mut(row).expect("just found");
+            Arc::make_mut(held).data.last_polled = Some(at);
+        }
+        found.into_iter().map(|(_, _, run)| self.read_run(run)).collect()
     }
 
     fn held_schedules(&self, deployment: DeploymentId) -> Result<Vec<DeploymentSchedule>, Error> {

@@ -52,7 +52,7 @@ impl NewFlow {
         self
     }
 
-    /// Labels: free keys and values. Deployments and runs of the flow have them too, unless they say otherwise.
+    /// Labels: free keys and values. Runs of the flow have them too, under those of their deployment and their own.
     pub fn labels(mut self, labels: Object) -> Self {
         self.labels = labels;
         self

@@ -420,7 +420,7 @@ fn a_schema_is_enforced_with_the_feature_and_refused_without() {
     let id = engine.deploy(new).unwrap().id;
     says(
         &refused(&engine, |engine| engine.submit(id)),
-        &["parameters", "\"n\" is a required property"],
+        &["parameters", "is a required property"],
     );
     says(
         &refused(&engine, |engine| engine.submit(NewRun::of(id).parameter("n", 0))),
@@ -443,4 +443,68 @@ fn a_schema_is_enforced_with_the_feature_and_refused_without() {
         let error = refused(&engine, |engine| engine.deploy(new));
         assert!(matches!(error, Error::Invalid(_)), "{hostile}: {error}");
     }
+}
+
+#[test]
+fn scheduled_runs_of_deployments_are_listed_and_claims_too() {
+    let (engine, _) = engine();
+    let anchor: DateTime<Utc> = START.parse().unwrap();
+    let every = Schedule::interval(TimeDelta::hours(1), anchor, "UTC").unwrap();
+    let first = engine
+        .deploy(NewDeployment::new("f", "a").schedule(every))
+        .unwrap()
+        .id;
+    let second = engine.deploy(NewDeployment::new("f", "b")).unwrap().id;
+    let manual = engine.submit(second).unwrap().id;
+    let claim = take(&engine);
+    let soon = Some(anchor + TimeDelta::hours(2));
+    let starts = |ids: &[_], before, most| -> Vec<_> {
+        let runs = engine.scheduled_runs(ids, before, most).unwrap();
+        runs.into_iter()
+            .map(|run| run.next_scheduled_start_time.unwrap())
+            .collect()
+    };
+    assert!(starts(&[], None, 10).is_empty());
+    let hour = |n| anchor + TimeDelta::hours(n);
+    assert_eq!(
+        starts(&[first, second, first], soon, 10),
+        [hour(0), hour(1), hour(2)]
+    );
+    assert_eq!(starts(&[first], None, 1).len(), 1);
+    assert_eq!(engine.deployment(second).unwrap().status, PoolStatus::Ready);
+    let nobody = "00000000-0000-4000-8000-000000000001".parse().unwrap();
+    says(
+        &refused(&engine, |engine| engine.scheduled_runs(&[first, nobody], None, 1)),
+        &["no deployment"],
+    );
+    let claims = engine.claims().unwrap();
+    assert_eq!(claims.len(), 1);
+    assert_eq!((claims[0].run(), claims[0].token()), (claim.run(), claim.token()));
+    let _ = manual;
+}
+
+#[test]
+fn labels_of_a_flow_lie_under_those_of_its_deployments_and_runs() {
+    let (engine, _) = engine();
+    let labels = |value: Json| object(value);
+    engine
+        .create_flow(NewFlow::named("mail").labels(labels(json!({"a": 1, "b": 1, "c": 1}))))
+        .unwrap();
+    let deployment = engine
+        .deploy(NewDeployment::new("mail", "d").labels(labels(json!({"b": 2, "c": 2}))))
+        .unwrap();
+    assert_eq!(deployment.labels, labels(json!({"b": 2, "c": 2})));
+    let run = engine
+        .submit(NewRun::of(deployment.id).labels(labels(json!({"c": 3}))))
+        .unwrap()
+        .id;
+    assert_eq!(
+        engine.run(run).unwrap().labels,
+        labels(json!({"a": 1, "b": 2, "c": 3}))
+    );
+    let run = engine.submit("mail").unwrap().id;
+    assert_eq!(
+        engine.run(run).unwrap().labels,
+        labels(json!({"a": 1, "b": 1, "c": 1}))
+    );
 }
