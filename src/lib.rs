@@ -51,6 +51,7 @@
 //!
 //! # Features
 //!
+//! * `schema`: parameters are checked against the JSON Schema of their deployment.
 //! * `tokio` (default): handlers as tasks, [`Engine::start`]. Without it the crate starts no thread and knows no runtime.
 //! * `metrics`: `Engine::record_metrics`, the engine's numbers for recorders of the `metrics` crate.
 //!

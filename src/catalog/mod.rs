@@ -7,6 +7,7 @@
 mod index;
 mod past;
 mod plan;
+mod polled;
 mod rows;
 mod table;
 mod view;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 pub(crate) use index::Index;
 pub(crate) use past::{Left, Past};
 pub(crate) use plan::{Found, Plan, Wanted, answer, tests};
+pub(crate) use polled::Polled;
 pub(crate) use rows::{
     DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunLimits, RunRow, TaskRunRow, When, instant,
     shared_tags,

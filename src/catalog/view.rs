@@ -10,7 +10,7 @@ use super::table::{Changes, View};
 use crate::filter::{Entity, Field, Records, Relation, Tags, Value};
 use crate::ids::TaskRunId;
 use crate::limit::LimitKey;
-use crate::model::{Place, StateType};
+use crate::model::{Deployment, Place, PoolStatus, StateType, WorkPool, WorkQueue};
 
 /// Rows related to a row, for one relation.
 type Related = HashMap<u32, Vec<u32>>;
@@ -29,6 +29,8 @@ pub(crate) struct CatalogView {
     pub(crate) stopped: HashMap<u32, Stop>,
     /// For each named limit that stops some that wait for it: the first that it stops.
     pub(crate) stopped_by_name: HashMap<LimitKey, Stop>,
+    /// Who has been asked for work, and the instant of the view.
+    pub(crate) polled: super::Polled,
     /// Relations to many, made when a filter first asks for them.
     related: [OnceCell<Related>; RELATIONS],
 }
@@ -53,7 +55,9 @@ pub(crate) enum Tables {
 
 impl Tables {
     fn has(self, entity: Entity) -> bool {
-        self == Self::All || self == Self::Only(entity)
+        // The status of a deployment or pool follows from its queues.
+        let needed = entity == Entity::Queue && matches!(self, Self::Only(Entity::Deployment | Entity::Pool));
+        needed || self == Self::All || self == Self::Only(entity)
     }
 }
 
@@ -77,6 +81,7 @@ impl super::Catalog {
             queues: view(tables.has(Entity::Queue), &self.queues),
             stopped,
             stopped_by_name,
+            polled: super::Polled::default(),
             related: Default::default(),
         }
     }
@@ -194,6 +199,29 @@ impl CatalogView {
         }
     }
 
+    /// A deployment with what follows from who was asked for work.
+    pub(crate) fn deployment(&self, row: u32) -> Option<Deployment> {
+        let held = self.deployments.get(row)?;
+        Some(self.polled.deployment(held, self.queue_of(held)))
+    }
+
+    /// A pool, the same way.
+    pub(crate) fn pool(&self, row: u32) -> Option<WorkPool> {
+        let held = self.pools.get(row)?;
+        Some(self.polled.pool(held, |queue| self.queues.get(queue)))
+    }
+
+    /// A queue, the same way.
+    pub(crate) fn queue(&self, row: u32) -> Option<WorkQueue> {
+        Some(self.polled.queue(row, self.queues.get(row)?))
+    }
+
+    fn queue_of(&self, held: &DeploymentRow) -> Option<&QueueRow> {
+        held.queue
+            .and_then(|queue| self.queues.get(queue))
+            .map(|queue| &**queue)
+    }
+
     fn many(&self, relation: Relation) -> &Related {
         self.related[relation as usize].get_or_init(|| {
             let mut related = Related::new();
@@ -290,6 +318,13 @@ impl CatalogView {
                 .concurrency_limit
                 .map_or(Value::Null, |limit| Value::Int(limit.into())),
             Field::DeploymentSchedules => int(data.schedules.len()),
+            Field::DeploymentPath => text(data.path.as_deref()),
+            Field::DeploymentEntrypoint => text(data.entrypoint.as_deref()),
+            Field::DeploymentEnforceParameterSchema => Value::Bool(data.enforce_parameter_schema),
+            Field::DeploymentStatus => status(self.polled.of_deployment(held, self.queue_of(held)).1),
+            Field::DeploymentLastPolled => {
+                Value::Time(self.polled.of_deployment(held, self.queue_of(held)).0?)
+            }
             Field::DeploymentActiveSchedules => {
                 int(data.schedules.iter().filter(|schedule| schedule.active).count())
             }
@@ -345,6 +380,13 @@ impl CatalogView {
             Field::TaskRunStateType => state_type(data.state_type?),
             Field::TaskRunStateName => text(data.state_name.as_deref()),
             Field::TaskRunCount => Value::Int(data.run_count.into()),
+            Field::TaskRunTaskKey => text(data.task_key.as_deref()),
+            Field::TaskRunDynamicKey => text(data.dynamic_key.as_deref()),
+            Field::TaskRunCacheKey => text(data.cache_key.as_deref()),
+            Field::TaskRunTaskVersion => text(data.task_version.as_deref()),
+            Field::TaskRunTotalRunTime => {
+                Value::Int(i64::try_from(data.total_run_time.as_micros()).unwrap_or(i64::MAX))
+            }
             Field::TaskRunExpectedStartTime => time(data.expected_start_time?),
             Field::TaskRunNextScheduledStartTime => time(data.next_scheduled_start_time?),
             Field::TaskRunStartTime => time(data.start_time?),
@@ -354,7 +396,8 @@ impl CatalogView {
     }
 
     fn pool_value(&self, field: Field, row: u32) -> Option<Value<'_>> {
-        let data = &self.pools.get(row)?.data;
+        let held = self.pools.get(row)?;
+        let data = &held.data;
         Some(match field {
             Field::PoolId => Value::Uuid(data.id.uuid()),
             Field::PoolCreated => time(data.created),
@@ -363,13 +406,16 @@ impl CatalogView {
             Field::PoolDescription => text(data.description.as_deref()),
             Field::PoolType => Value::Text(&data.kind),
             Field::PoolPaused => Value::Bool(data.is_paused),
+            Field::PoolStatus => status(self.polled.of_pool(held, |queue| self.queues.get(queue))?),
+            Field::PoolDefaultQueueId => Value::Uuid(data.default_queue_id?.uuid()),
             Field::PoolConcurrencyLimit => Value::Int(data.concurrency_limit?.into()),
             _ => return None,
         })
     }
 
     fn queue_value(&self, field: Field, row: u32) -> Option<Value<'_>> {
-        let data = &self.queues.get(row)?.data;
+        let held = self.queues.get(row)?;
+        let data = &held.data;
         Some(match field {
             Field::QueueId => Value::Uuid(data.id.uuid()),
             Field::QueueCreated => time(data.created),
@@ -377,6 +423,8 @@ impl CatalogView {
             Field::QueueName => Value::Text(&data.name),
             Field::QueueDescription => text(data.description.as_deref()),
             Field::QueuePaused => Value::Bool(data.is_paused),
+            Field::QueueLastPolled => Value::Time(self.polled.of_queue(row, held).0?),
+            Field::QueueStatus => status(self.polled.of_queue(row, held).1),
             Field::QueueConcurrencyLimit => Value::Int(data.concurrency_limit?.into()),
             Field::QueuePriority => Value::Int(data.priority.get().into()),
             Field::QueuePoolId => Value::Uuid(data.work_pool_id.uuid()),
@@ -424,6 +472,16 @@ fn text(text: Option<&str>) -> Value<'_> {
 
 fn int(count: usize) -> Value<'static> {
     Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+fn status(status: PoolStatus) -> Value<'static> {
+    use crate::filter::Status as Word;
+    let word = match status {
+        PoolStatus::Ready => Word::Ready,
+        PoolStatus::NotReady => Word::NotReady,
+        PoolStatus::Paused => Word::Paused,
+    };
+    Value::Code(word.code())
 }
 
 fn state_type(kind: StateType) -> Value<'static> {

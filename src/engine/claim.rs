@@ -210,7 +210,9 @@ impl Core {
 
     /// Hands out the first startable run of the scope.
     pub(crate) fn claim(&mut self, scope: &Scope, terms: Terms) -> Result<Result<Claim, Empty>, Error> {
+        let now = self.wall;
         if scope.parts.is_empty() {
+            self.polled.all = now;
             let mut best = None;
             let mut empty = Empty::Nothing;
             for index in 0..self.pool_order.len() {
@@ -227,6 +229,9 @@ impl Core {
             return Ok(self.hand_out(best, empty, terms));
         }
         let rows = self.scope_rows(scope)?;
+        for &queue in rows.iter().flat_map(|(_, queues)| queues) {
+            self.polled.poll_queue(queue, now);
+        }
         let (mut best, mut empty) = (None, Empty::Nothing);
         for (pool, queues) in &rows {
             self.best_of(*pool, queues, &mut best, &mut empty);

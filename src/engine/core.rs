@@ -18,7 +18,7 @@ use super::ready::{Line, Ready, Spot};
 use super::signal::{Bell, StopReason, StopSignal};
 use super::timers::{TimerKey, Timers};
 use super::wait::Cell;
-use crate::catalog::{Catalog, Left, RunBody, RunRow, When};
+use crate::catalog::{Catalog, Left, Polled, RunBody, RunRow, When};
 use crate::clock::Now;
 use crate::ids::{DeploymentId, RunId, ScheduleId};
 use crate::limit::{Grant, LimitKey};
@@ -226,6 +226,7 @@ pub(crate) struct Core {
     pub(crate) pool_order: Vec<u32>,
     /// Monotonic instants at which started runs are over their time in all, by row.
     pub(crate) within: HashMap<u32, i64>,
+    pub(crate) polled: Polled,
     /// Idempotency keys: (scope, key) to run and fingerprint of its content.
     pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
     /// Who waits for the end of which run; each belongs to a `Wait` of the host.
@@ -262,6 +263,7 @@ impl Core {
             paused_total: 0,
             within: HashMap::new(),
             finished: Finished::default(),
+            polled: Polled::default(),
             keys: HashMap::new(),
             seq: 0,
             token: 0,

@@ -12,7 +12,8 @@ use crate::ids::{DeploymentId, FlowId, ScheduleId};
 use crate::limit::LimitKey;
 use crate::model::{
     CatchUp, CreatedBy, Deployment, DeploymentPatch, DeploymentSchedule, Flow, InvalidValue, NewDeployment,
-    NewSchedule, Object, StateType, Text, check_name, check_name_or_empty, check_parameters, check_tags,
+    NewSchedule, Object, PoolStatus, StateType, Text, check_name, check_name_or_empty, check_parameters,
+    check_tags, check_text,
 };
 
 impl Core {
@@ -77,6 +78,14 @@ impl Core {
         Arc::new(self.body(flow))
     }
 
+    /// The labels of a flow, with these laid over them.
+    fn labels_under(&self, flow: u32, labels: &Object) -> Arc<Object> {
+        let held = self.catalog.flows.get(flow).expect("a flow's row was just found");
+        let mut all = held.data.labels.clone();
+        all.extend(labels.iter().map(|(key, value)| (key.clone(), value.clone())));
+        Arc::new(all)
+    }
+
     fn body(&self, flow: u32) -> RunBody {
         RunBody {
             flow,
@@ -92,7 +101,7 @@ impl Core {
             queue_name: None,
             parameters: Arc::default(),
             tags: shared_tags(&[]),
-            labels: Arc::default(),
+            labels: self.labels_under(flow, &Object::new()),
             key: None,
             retry: crate::model::Retry::default(),
             timeout: None,
@@ -109,13 +118,19 @@ impl Core {
         self.accepts_work()?;
         check_name("flow name", &new.flow)?;
         check_name_or_empty("deployment name", &new.name)?;
-        check_tags(&new.tags)?;
+        check_tags(new.tags.as_deref().unwrap_or_default())?;
         check_parameters(&new.parameters)?;
         check_labels(&new.labels)?;
-        check_retry(&new.retry)?;
+        new.retry.as_ref().map_or(Ok(()), check_retry)?;
         check_timeout(new.timeout)?;
         check_schedules(&new.schedules, &self.settings)?;
         self.check_limits(&new.limits)?;
+        for text in [&new.version, &new.description, &new.path, &new.entrypoint] {
+            check_text(text.as_ref())?;
+        }
+        check_objects(new.pull_steps.as_deref(), new.job_variables.as_ref())?;
+        let enforce = new.enforce.unwrap_or(true);
+        super::schema::check_deployment(enforce, new.schema.as_ref(), &new.parameters)?;
         let named = new.pool.clone().zip(new.queue.clone());
         let queue = self.named_queue(named.as_ref())?;
         if let Some(&flow) = self.catalog.flow_names.get(&new.flow)
@@ -159,19 +174,27 @@ impl Core {
             flow_id: self.catalog.flows.get(flow).expect("just found or made").data.id,
             version: new.version,
             description: new.description,
-            paused: new.paused,
+            paused: new.paused.unwrap_or_default(),
             schedules,
             concurrency_limit: new.limit.map(NonZeroU32::get),
             parameters: new.parameters,
-            tags: new.tags,
+            tags: new.tags.unwrap_or_default(),
             labels: new.labels,
             work_pool_name: new.pool,
             work_queue_name: new.queue,
             work_queue_id: Some(self.catalog.queues.get(queue).expect("just found").data.id),
-            priority: new.priority,
-            retry: new.retry,
+            priority: new.priority.unwrap_or_default(),
+            retry: new.retry.unwrap_or_default(),
             timeout: new.timeout,
             limits: new.limits,
+            path: new.path,
+            entrypoint: new.entrypoint,
+            pull_steps: new.pull_steps.unwrap_or_default(),
+            job_variables: new.job_variables.unwrap_or_default(),
+            enforce_parameter_schema: enforce,
+            parameter_openapi_schema: new.schema,
+            status: PoolStatus::NotReady,
+            last_polled: None,
         };
         let tags = shared_tags(&data.tags);
         let row = self.catalog.deployments.insert(Arc::new(DeploymentRow {
@@ -248,7 +271,7 @@ impl Core {
             deployment_id: Some(held.data.id),
             parameters: Arc::new(held.data.parameters.clone()),
             tags: held.tags.clone(),
-            labels: Arc::new(held.data.labels.clone()),
+            labels: self.labels_under(held.flow, &held.data.labels),
             retry: held.data.retry.clone(),
             timeout: held.data.timeout,
             deployment_version: held.data.version.clone(),
@@ -365,6 +388,16 @@ impl Core {
         id: DeploymentId,
         patch: DeploymentPatch,
     ) -> Result<(), Error> {
+        self.edit_deployment(id, patch, None)
+    }
+
+    /// The same. `same` says of each of the patch's schedules which former one it is, where that is known.
+    pub(crate) fn edit_deployment(
+        &mut self,
+        id: DeploymentId,
+        patch: DeploymentPatch,
+        same: Option<Vec<Option<DeploymentSchedule>>>,
+    ) -> Result<(), Error> {
         let row = self.deployment_row(id)?;
         if let Some(tags) = &patch.tags {
             check_tags(tags)?;
@@ -383,12 +416,28 @@ impl Core {
         if let Some(limits) = &patch.limits {
             self.check_limits(limits)?;
         }
+        for text in [&patch.version, &patch.description, &patch.path, &patch.entrypoint] {
+            check_text(text.as_ref().and_then(Option::as_ref))?;
+        }
+        check_objects(patch.pull_steps.as_deref(), patch.job_variables.as_ref())?;
         let queue = self.named_queue(patch.queue.as_ref())?;
         let mut held = (**self.catalog.deployments.get(row).expect("just found")).clone();
+        if patch.enforce.is_some() || patch.schema.is_some() || patch.parameters.is_some() {
+            super::schema::check_deployment(
+                patch.enforce.unwrap_or(held.data.enforce_parameter_schema),
+                (patch
+                    .schema
+                    .as_ref()
+                    .unwrap_or(&held.data.parameter_openapi_schema))
+                .as_ref(),
+                patch.parameters.as_ref().unwrap_or(&held.data.parameters),
+            )?;
+        }
         let former = held.data.schedules.clone();
-        let same = match &patch.schedules {
-            Some(new) => self.match_schedules(row, &former, new)?,
-            None => Vec::new(),
+        let same = match (&patch.schedules, same) {
+            (_, Some(same)) => same,
+            (Some(new), None) => self.match_schedules(row, &former, new)?,
+            (None, None) => Vec::new(),
         };
         // Nothing below fails. Future occurrences are taken back under what was, and planned under what is: of all
         // schedules when their runs will look different, else of those alone that change.
@@ -419,6 +468,12 @@ impl Core {
         set(&mut data.retry, patch.retry);
         set(&mut data.timeout, patch.timeout);
         set(&mut data.limits, patch.limits);
+        set(&mut data.path, patch.path);
+        set(&mut data.entrypoint, patch.entrypoint);
+        set(&mut data.pull_steps, patch.pull_steps);
+        set(&mut data.job_variables, patch.job_variables);
+        set(&mut data.enforce_parameter_schema, patch.enforce);
+        set(&mut data.parameter_openapi_schema, patch.schema);
         if let Some(tags) = patch.tags {
             held.tags = shared_tags(&tags);
             held.data.tags = tags;
@@ -441,6 +496,11 @@ impl Core {
         self.changed();
         self.set_deployment_limit(row, limit);
         self.refresh_schedules(row, &former);
+        match patch.paused {
+            Some(true) => self.set_deployment_paused(id, true)?,
+            Some(false) => self.set_deployment_paused(id, false)?,
+            None => {}
+        }
         self.plan_all(row);
         Ok(())
     }
@@ -466,11 +526,14 @@ impl Core {
             Some(before.remove(same).0.clone())
         };
         let same = new.iter().map(&mut take).collect();
+        self.can_remember(before.iter().map(|(_, work)| *work))?;
+        Ok(same)
+    }
+
+    /// Whether so many schedules can be remembered after their removal.
+    fn can_remember<'a>(&self, removed: impl Iterator<Item = &'a ScheduleWork>) -> Result<(), Error> {
         let (asked, capacity) = (1, self.settings.schedules);
-        let waiting = before
-            .iter()
-            .filter(|(_, work)| work.is_needed(self.wall))
-            .count();
+        let waiting = removed.filter(|work| work.is_needed(self.wall)).count();
         if waiting > capacity {
             return Err(Error::Full {
                 what: "removed schedules with occurrences to remember",
@@ -479,7 +542,14 @@ impl Core {
                 asked,
             });
         }
-        Ok(same)
+        Ok(())
+    }
+
+    /// Whether a schedule can be removed and remembered.
+    pub(crate) fn room_to_remember(&self, row: u32, schedule: ScheduleId) -> Result<(), Error> {
+        let work = self.deployments[row as usize].as_ref().expect("just found");
+        let leaving = work.schedules.iter().filter(|work| work.id == schedule);
+        self.can_remember(work.removed.iter().map(|removed| &removed.work).chain(leaving))
     }
 
     fn make_schedules(
@@ -488,6 +558,9 @@ impl Core {
         same: Vec<Option<DeploymentSchedule>>,
     ) -> Vec<DeploymentSchedule> {
         let made = new.into_iter().zip(same).map(|(new, same)| {
+            if let Some(old) = same.as_ref().filter(|&old| new == NewSchedule::from(old.clone())) {
+                return old.clone();
+            }
             let made = self.make_schedule(new);
             match same {
                 Some(old) => DeploymentSchedule {
@@ -588,7 +661,31 @@ fn set<T>(field: &mut T, value: Option<T>) {
     }
 }
 
-fn check_schedules(schedules: &[NewSchedule], settings: &super::builder::Settings) -> Result<(), Error> {
+/// What workers set up runs with is bounded like parameters are.
+fn check_objects(steps: Option<&[Object]>, variables: Option<&Object>) -> Result<(), InvalidValue> {
+    let name = |field| move |refused| InvalidValue { field, ..refused };
+    let steps = steps.unwrap_or_default();
+    if steps.len() > MAX_STEPS {
+        let rule = "give at most 100 steps";
+        return Err(InvalidValue::new(
+            "pull_steps",
+            &format!("{} steps", steps.len()),
+            rule,
+        ));
+    }
+    (steps.iter()).try_for_each(|step| check_parameters(step).map_err(name("pull_steps")))?;
+    variables.map_or(Ok(()), |variables| {
+        check_parameters(variables).map_err(name("job_variables"))
+    })
+}
+
+/// Most steps by which a worker gets the code of a deployment.
+const MAX_STEPS: usize = 100;
+
+pub(super) fn check_schedules(
+    schedules: &[NewSchedule],
+    settings: &super::builder::Settings,
+) -> Result<(), Error> {
     if schedules.len() > settings.schedules {
         let problem = format!("a deployment takes at most {} schedules", settings.schedules);
         return Err(Error::Schedule {

@@ -270,7 +270,10 @@ impl Engine {
         } = self.call(|core| Ok(core.take_export()))?;
         document.flows = view.flows.iter().map(|(_, held)| held.data.clone()).collect();
         document.work_pools = view.pools.iter().map(|(_, held)| held.data.clone()).collect();
-        document.work_queues = view.queues.iter().map(|(_, held)| held.data.clone()).collect();
+        document.work_queues = view
+            .rows(crate::filter::Entity::Queue)
+            .filter_map(|row| view.queue(row))
+            .collect();
         document.task_runs = view.task_runs.iter().map(|(_, held)| held.data.clone()).collect();
         document.flow_runs = view
             .runs

@@ -16,7 +16,8 @@ use super::error::Error;
 use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunRow, TaskRunRow, shared_tags};
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId, TaskRunId};
 use crate::model::{
-    CreatedBy, Deployment, Flow, Object, Place, Retry, StateType, TaskRun, Text, WorkPool, WorkQueue,
+    CreatedBy, Deployment, Flow, Object, Place, PoolStatus, Retry, StateType, TaskRun, Text, WorkPool,
+    WorkQueue,
 };
 use crate::priority::Priority;
 
@@ -60,6 +61,14 @@ struct DeploymentRecord {
     concurrency_limit: Option<u32>,
     #[serde(default)]
     priority: Priority,
+    path: Option<Text>,
+    entrypoint: Option<Text>,
+    pull_steps: Option<Vec<Object>>,
+    job_variables: Option<Object>,
+    enforce_parameter_schema: Option<bool>,
+    parameter_openapi_schema: Option<Object>,
+    status: Option<PoolStatus>,
+    last_polled: Option<DateTime<Utc>>,
 }
 
 #[derive(Deserialize)]
@@ -407,6 +416,14 @@ impl Core {
             priority: record.priority,
             retry: Retry::default(),
             timeout: None,
+            path: record.path,
+            entrypoint: record.entrypoint,
+            pull_steps: record.pull_steps.unwrap_or_default(),
+            job_variables: record.job_variables.unwrap_or_default(),
+            enforce_parameter_schema: record.enforce_parameter_schema.unwrap_or(true),
+            parameter_openapi_schema: record.parameter_openapi_schema,
+            status: record.status.unwrap_or(PoolStatus::NotReady),
+            last_polled: record.last_polled,
         };
         let row = self.catalog.deployments.insert(Arc::new(DeploymentRow {
             data,

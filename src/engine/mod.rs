@@ -35,6 +35,7 @@ mod model_tests;
 mod named;
 mod occurrence;
 mod pause;
+mod places;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -43,6 +44,8 @@ mod query;
 mod read;
 mod ready;
 mod remove;
+mod schedules;
+mod schema;
 mod signal;
 mod states;
 mod status;
@@ -266,13 +269,7 @@ impl Engine {
     pub fn deployment(&self, id: DeploymentId) -> Result<Deployment, Error> {
         self.call(|core| {
             let row = core.deployment_row(id)?;
-            Ok(core
-                .catalog
-                .deployments
-                .get(row)
-                .expect("just found")
-                .data
-                .clone())
+            Ok(core.deployment_form(row))
         })
     }
 

@@ -7,7 +7,10 @@ use super::core::{Core, QueueWork};
 use super::error::Error;
 use crate::catalog::{PoolRow, QueueRow, instant};
 use crate::ids::{PoolId, QueueId};
-use crate::model::{InvalidValue, NewPool, NewQueue, QueueOrder, Text, WorkPool, WorkQueue, check_name};
+use crate::model::{
+    InvalidValue, NewPool, NewQueue, QueueOrder, Text, WorkPool, WorkQueue, check_name, check_template,
+    check_text,
+};
 
 /// Name of the pool and of the queue that runs wait in when none is named.
 pub(crate) const DEFAULT: &str = "default";
@@ -62,7 +65,7 @@ impl Core {
     }
 
     /// Changes to the default pool may come before anything has needed it.
-    fn changeable_pool(&mut self, pool: &str) -> Result<u32, Error> {
+    pub(crate) fn changeable_pool(&mut self, pool: &str) -> Result<u32, Error> {
         if pool == DEFAULT {
             self.default_queue();
         }
@@ -71,6 +74,12 @@ impl Core {
 
     pub(crate) fn create_pool(&mut self, new: NewPool) -> Result<PoolId, Error> {
         check_name("work pool name", &new.name)?;
+        if new.name.trim_matches([' ', '"', '\'']).is_empty() {
+            let rule = "give it something besides spaces and quotes";
+            return Err(InvalidValue::new("work pool name", &new.name, rule).into());
+        }
+        check_template(&new.template)?;
+        check_text(new.description.as_ref())?;
         if self.catalog.pool_names.contains_key(&new.name) {
             return Err(Error::Duplicate {
                 kind: "work pool",
@@ -90,10 +99,13 @@ impl Core {
             created: at,
             updated: at,
             name: new.name,
-            description: None,
-            kind: Text::of("tenfold"),
+            description: new.description,
+            kind: new.kind.unwrap_or(Text::of("tenfold")),
             is_paused: new.paused,
             concurrency_limit: new.limit,
+            base_job_template: new.template,
+            default_queue_id: None,
+            status: None,
         };
         (self.add_pool(data), id)
     }
@@ -129,6 +141,7 @@ impl Core {
 
     pub(crate) fn create_queue(&mut self, new: NewQueue) -> Result<QueueId, Error> {
         check_name("work queue name", &new.name)?;
+        check_text(new.description.as_ref())?;
         self.room_for_queue()?;
         let pool = self.changeable_pool(&new.pool)?;
         if self.catalog.queue_names.contains_key(&(pool, new.name.clone())) {
@@ -138,16 +151,21 @@ impl Core {
                 name,
             });
         }
-        self.room_for_number(pool, new.priority)?;
+        self.room_for_number(pool, new.priority, None)?;
         Ok(self.make_queue(pool, new).1)
     }
 
     /// Whoever has the number moves down by one, and so on; the last number has nothing below it.
-    fn room_for_number(&self, pool: u32, number: Option<NonZeroU32>) -> Result<(), InvalidValue> {
+    pub(crate) fn room_for_number(
+        &self,
+        pool: u32,
+        number: Option<NonZeroU32>,
+        but: Option<u32>,
+    ) -> Result<(), InvalidValue> {
         let Some(number) = number else { return Ok(()) };
         let held = self.catalog.pools.get(pool).expect("just found");
         let mut last = number.get();
-        for &queue in &held.queues {
+        for &queue in held.queues.iter().filter(|&&queue| Some(queue) != but) {
             let taken = self.queue_priority(queue);
             if taken < number.get() {
                 continue;
@@ -179,12 +197,15 @@ impl Core {
             created: at,
             updated: at,
             name: new.name,
-            description: None,
+            description: new.description,
             work_pool_id: held.data.id,
             priority: new.priority.or(NonZeroU32::new(free)).unwrap_or(NonZeroU32::MAX),
             is_paused: new.paused,
             concurrency_limit: new.limit,
             order: new.order,
+            filter: new.filter,
+            last_polled: None,
+            status: None,
         };
         (self.add_queue(pool, data), id)
     }
@@ -198,6 +219,8 @@ impl Core {
             .expect("the caller found the pool")
             .clone();
         let (id, name, number) = (data.id, data.name.clone(), data.priority.get());
+        let is_default = name == DEFAULT;
+        let polled = data.last_polled;
         let paused = data.is_paused || held.data.is_paused;
         let strict = data.order == QueueOrder::StrictFifo;
         let row = self.catalog.queues.insert(Arc::new(QueueRow { data, pool }));
@@ -208,8 +231,21 @@ impl Core {
         }
         self.ready.add_queue(row, paused);
         self.ready.set_strict(row, strict);
-        let mut queues = held.queues.clone();
+        self.polled
+            .poll_queue(row, polled.map_or(i64::MIN, |at| at.timestamp_micros()));
+        let queues = held.queues.clone();
         let at = queues.partition_point(|&queue| self.queue_priority(queue) < number);
+        self.number_queues(pool, queues, at, row);
+        if is_default {
+            let held = Arc::make_mut(self.catalog.pools.get_mut(pool).expect("just found"));
+            held.data.default_queue_id = Some(id);
+        }
+        self.changed();
+        row
+    }
+
+    /// Puts a queue at its place among the others of its pool; whoever is pushed moves down by the least.
+    pub(crate) fn number_queues(&mut self, pool: u32, mut queues: Vec<u32>, at: usize, row: u32) {
         queues.insert(at, row);
         let mut last = 0;
         for &queue in &queues {
@@ -222,11 +258,9 @@ impl Core {
             last = self.queue_priority(queue);
         }
         Arc::make_mut(self.catalog.pools.get_mut(pool).expect("just found")).queues = queues;
-        self.changed();
-        row
     }
 
-    fn queue_priority(&self, queue: u32) -> u32 {
+    pub(crate) fn queue_priority(&self, queue: u32) -> u32 {
         self.catalog
             .queues
             .get(queue)
@@ -278,7 +312,7 @@ impl Core {
     }
 
     /// Changes a queue's data: one change, with one version.
-    fn edit_queue(
+    pub(crate) fn edit_queue(
         &mut self,
         pool: &str,
         queue: &str,
@@ -296,7 +330,7 @@ impl Core {
     }
 
     /// Changes a pool's data: one change, with one version, however many queues it has.
-    fn edit_pool(&mut self, pool: &str, edit: impl FnOnce(&mut WorkPool)) -> Result<u32, Error> {
+    pub(crate) fn edit_pool(&mut self, pool: &str, edit: impl FnOnce(&mut WorkPool)) -> Result<u32, Error> {
         let row = self.changeable_pool(pool)?;
         let at = instant(self.wall);
         let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
@@ -308,7 +342,7 @@ impl Core {
     }
 
     /// Tells the ready order whether a queue is paused, by itself or with its pool.
-    fn tell_pause(&mut self, queue: u32) {
+    pub(crate) fn tell_pause(&mut self, queue: u32) {
         let held = self.catalog.queues.get(queue).expect("just found");
         let pool = self.catalog.pools.get(held.pool).expect("a queue's pool exists");
         self.ready

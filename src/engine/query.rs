@@ -141,7 +141,9 @@ impl Core {
                 };
             }
         }
-        self.catalog.view(tables, stopped, by_name)
+        let mut view = self.catalog.view(tables, stopped, by_name);
+        view.polled = self.polled.at(self.wall);
+        view
     }
 }
 
@@ -178,9 +180,7 @@ impl Engine {
     ///
     /// [`Error::Query`] when the query is about another kind of entity.
     pub fn deployments(&self, query: &Query) -> Result<Page<Deployment>, Error> {
-        self.page(query, Entity::Deployment, |view, row| {
-            view.deployments.get(row).map(|held| held.data.clone())
-        })
+        self.page(query, Entity::Deployment, CatalogView::deployment)
     }
 
     /// Runs that a query asks for, loaded records included.
@@ -216,9 +216,7 @@ impl Engine {
     ///
     /// [`Error::Query`] when the query is about another kind of entity.
     pub fn pools(&self, query: &Query) -> Result<Page<WorkPool>, Error> {
-        self.page(query, Entity::Pool, |view, row| {
-            view.pools.get(row).map(|held| held.data.clone())
-        })
+        self.page(query, Entity::Pool, CatalogView::pool)
     }
 
     /// Work queues that a query asks for.
@@ -227,9 +225,7 @@ impl Engine {
     ///
     /// [`Error::Query`] when the query is about another kind of entity.
     pub fn queues(&self, query: &Query) -> Result<Page<WorkQueue>, Error> {
-        self.page(query, Entity::Queue, |view, row| {
-            view.queues.get(row).map(|held| held.data.clone())
-        })
+        self.page(query, Entity::Queue, CatalogView::queue)
     }
 
     /// The ids of the rows that a query asks for, of whatever kind, without their count.

@@ -23,13 +23,20 @@ impl Core {
             .deployment_names
             .get(&(flow, Text::from(deployment)))
             .ok_or_else(missing)?;
-        Ok(self
+        Ok(self.deployment_form(*row))
+    }
+
+    /// The public form of a deployment that is there.
+    pub(crate) fn deployment_form(&self, row: u32) -> Deployment {
+        let held = self
             .catalog
             .deployments
-            .get(*row)
-            .expect("names lead to rows")
-            .data
-            .clone())
+            .get(row)
+            .expect("the caller found the row");
+        let queue = held.queue.and_then(|queue| self.catalog.queues.get(queue));
+        self.polled
+            .at(self.wall)
+            .deployment(held, queue.map(|queue| &**queue))
     }
 
     pub(crate) fn read_run(&self, id: RunId) -> Result<Run, Error> {
@@ -60,6 +67,8 @@ pub(crate) fn run_of(row: &RunRow) -> Run {
         name: row.name.clone(),
         flow_id: body.flow_id,
         deployment_id: body.deployment_id,
+        deployment_version: body.deployment_version.clone(),
+        flow_version: body.flow_version.clone(),
         work_queue_id: body.queue_id,
         work_queue_name: body.queue_name.clone(),
         priority: row.priority,

@@ -143,7 +143,12 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
+    /// Makes a queue known. The number of one that is gone, and in which nothing waits, can be used again.
     pub(crate) fn add_queue(&mut self, queue: u32, paused: bool) {
+        if self.queues.get(queue as usize).is_some_and(Option::is_some) {
+            self.set_paused(queue, paused);
+            return;
+        }
         let free = self.place_class(queue, Needs::NONE, Standing::Free);
         let number = queue as usize;
         if self.queues.len() <= number {

@@ -210,6 +210,14 @@ impl Core {
                 prepared.fingerprint = fingerprint(&new, priority);
             }
         }
+        if let Some(row) = data {
+            let data = &row.data;
+            super::schema::check_run(
+                data.enforce_parameter_schema,
+                data.parameter_openapi_schema.as_ref(),
+                &prepared.body.parameters,
+            )?;
+        }
         prepared.name = new.name;
         Ok(prepared)
     }

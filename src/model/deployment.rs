@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{CatchUp, Object, Overlap, Retry, Text};
+use super::{CatchUp, Object, Overlap, PoolStatus, Retry, Text};
 use crate::ids::{DeploymentId, FlowId, QueueId, ScheduleId};
 use crate::limit::Request;
 use crate::priority::Priority;
@@ -70,6 +70,30 @@ pub struct Deployment {
     /// Named limits that its runs take slots of, besides those that the run names.
     #[serde(default, skip_serializing_if = "Request::is_empty")]
     pub limits: Request,
+    /// Where its code is, for workers that load it.
+    #[serde(default)]
+    pub path: Option<Text>,
+    /// What to call in that code.
+    #[serde(default)]
+    pub entrypoint: Option<Text>,
+    /// What a worker does to get the code; not looked at by the engine.
+    #[serde(default)]
+    pub pull_steps: Vec<Object>,
+    /// What a worker sets up a run with; not looked at by the engine.
+    #[serde(default)]
+    pub job_variables: Object,
+    /// Whether parameters must fit the schema, if there is one.
+    #[serde(default = "yes")]
+    pub enforce_parameter_schema: bool,
+    /// A JSON Schema of the parameters.
+    #[serde(default)]
+    pub parameter_openapi_schema: Option<Object>,
+    /// Whether somebody asks for its runs: READY for a minute after its queue was last asked.
+    #[serde(default = "PoolStatus::not_ready")]
+    pub status: PoolStatus,
+    /// When its queue was last asked for runs.
+    #[serde(default)]
+    pub last_polled: Option<DateTime<Utc>>,
 }
 
 /// One schedule of a deployment.
@@ -177,6 +201,95 @@ impl NewSchedule {
     }
 }
 
+impl From<DeploymentSchedule> for NewSchedule {
+    fn from(old: DeploymentSchedule) -> Self {
+        Self {
+            schedule: old.schedule,
+            active: old.active,
+            slug: old.slug,
+            parameters: old.parameters,
+            max_scheduled_runs: old.max_scheduled_runs,
+            overlap: old.overlap,
+            catch_up: old.catch_up,
+        }
+    }
+}
+
+/// What to change of one schedule; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct SchedulePatch {
+    schedule: Option<Schedule>,
+    active: Option<bool>,
+    slug: Option<Option<Text>>,
+    parameters: Option<Object>,
+    max_scheduled_runs: Option<Option<NonZeroU32>>,
+    overlap: Option<Overlap>,
+    catch_up: Option<Option<CatchUp>>,
+}
+
+impl SchedulePatch {
+    /// A patch that changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// When it fires.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = Some(schedule);
+        self
+    }
+
+    /// Whether it makes runs.
+    pub fn active(mut self, active: bool) -> Self {
+        self.active = Some(active);
+        self
+    }
+
+    /// Sets or clears its name inside the deployment.
+    pub fn slug(mut self, slug: Option<Text>) -> Self {
+        self.slug = Some(slug);
+        self
+    }
+
+    /// Replaces what is laid over the deployment's parameters.
+    pub fn parameters(mut self, parameters: Object) -> Self {
+        self.parameters = Some(parameters);
+        self
+    }
+
+    /// Sets or clears the most runs of it that are planned ahead.
+    pub fn max_scheduled_runs(mut self, most: Option<NonZeroU32>) -> Self {
+        self.max_scheduled_runs = Some(most);
+        self
+    }
+
+    /// What happens to an occurrence that becomes due while an earlier run has not ended.
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        self.overlap = Some(overlap);
+        self
+    }
+
+    /// Sets the policy on missed occurrences, or goes back to the engine's own.
+    pub fn catch_up(mut self, policy: Option<CatchUp>) -> Self {
+        self.catch_up = Some(policy);
+        self
+    }
+
+    /// The schedule that it makes of one that is there.
+    pub(crate) fn applied(self, old: DeploymentSchedule) -> NewSchedule {
+        NewSchedule {
+            schedule: self.schedule.unwrap_or(old.schedule),
+            active: self.active.unwrap_or(old.active),
+            slug: self.slug.unwrap_or(old.slug),
+            parameters: self.parameters.unwrap_or(old.parameters),
+            max_scheduled_runs: self.max_scheduled_runs.unwrap_or(old.max_scheduled_runs),
+            overlap: self.overlap.unwrap_or(old.overlap),
+            catch_up: self.catch_up.unwrap_or(old.catch_up),
+        }
+    }
+}
+
 impl NewSchedule {
     /// Whether its planned runs are others than those of `old`.
     pub(crate) fn plans_otherwise(&self, old: &DeploymentSchedule) -> bool {
@@ -194,26 +307,72 @@ impl From<Schedule> for NewSchedule {
     }
 }
 
-/// A deployment to make.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A deployment to make. Reads from JSON with the names of its methods as keys, and `flow` and `name`.
+///
+/// What is not said has its default in a new deployment, and stays as it is in one that is there
+/// ([`Engine::upsert`](crate::Engine::upsert)), but for parameters, labels and schedules, which are always replaced.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use]
 pub struct NewDeployment {
     pub(crate) flow: Text,
     pub(crate) name: Text,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<Text>,
-    pub(crate) paused: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) paused: Option<bool>,
+    #[serde(default)]
     pub(crate) schedules: Vec<NewSchedule>,
+    #[serde(
+        default,
+        rename = "concurrency_limit",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) limit: Option<NonZeroU32>,
+    #[serde(default)]
     pub(crate) parameters: Object,
-    pub(crate) tags: Vec<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tags: Option<Vec<Text>>,
+    #[serde(default)]
     pub(crate) labels: Object,
+    #[serde(default, rename = "work_pool_name", skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<Text>,
+    #[serde(default, rename = "work_queue_name", skip_serializing_if = "Option::is_none")]
     pub(crate) queue: Option<Text>,
-    pub(crate) priority: Priority,
-    pub(crate) retry: Retry,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) priority: Option<Priority>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retry: Option<Retry>,
+    #[serde(
+        default,
+        with = "super::run::maybe_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) timeout: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Request::is_empty")]
     pub(crate) limits: Request,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) entrypoint: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pull_steps: Option<Vec<Object>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) job_variables: Option<Object>,
+    #[serde(
+        default,
+        rename = "enforce_parameter_schema",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) enforce: Option<bool>,
+    #[serde(
+        default,
+        rename = "parameter_openapi_schema",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) schema: Option<Object>,
 }
 
 impl NewDeployment {
@@ -228,7 +387,7 @@ impl NewDeployment {
 
     /// Level of its runs. Default: 1.
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+        self.priority = Some(priority);
         self
     }
 
@@ -264,7 +423,7 @@ impl NewDeployment {
 
     /// Adds a tag. Any text of at most 1,000 bytes is one, the empty one too.
     pub fn tag(mut self, tag: impl Into<Text>) -> Self {
-        self.tags.push(tag.into());
+        self.tags.get_or_insert_default().push(tag.into());
         self
     }
 
@@ -283,7 +442,7 @@ impl NewDeployment {
 
     /// What follows a failed attempt. Default: nothing.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = retry;
+        self.retry = Some(retry);
         self
     }
 
@@ -295,7 +454,7 @@ impl NewDeployment {
 
     /// Makes it paused: its schedules make no runs until it is resumed.
     pub fn paused(mut self) -> Self {
-        self.paused = true;
+        self.paused = Some(true);
         self
     }
 
@@ -309,6 +468,68 @@ impl NewDeployment {
     pub fn version(mut self, text: impl Into<Text>) -> Self {
         self.version = Some(text.into());
         self
+    }
+
+    /// Where its code is, for workers that load it.
+    pub fn path(mut self, path: impl Into<Text>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// What to call in that code.
+    pub fn entrypoint(mut self, entrypoint: impl Into<Text>) -> Self {
+        self.entrypoint = Some(entrypoint.into());
+        self
+    }
+
+    /// What a worker does to get the code.
+    pub fn pull_steps(mut self, steps: Vec<Object>) -> Self {
+        self.pull_steps = Some(steps);
+        self
+    }
+
+    /// What a worker sets up a run with.
+    pub fn job_variables(mut self, variables: Object) -> Self {
+        self.job_variables = Some(variables);
+        self
+    }
+
+    /// A JSON Schema (draft 2020-12) that the parameters of its runs must fit, by themselves without the keys that it requires, and
+    /// with them when a run is submitted. Checking takes the feature `schema`.
+    pub fn parameter_schema(mut self, schema: Object) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    /// Whether parameters must fit the schema. Default: they must.
+    pub fn enforce_parameter_schema(mut self, enforce: bool) -> Self {
+        self.enforce = Some(enforce);
+        self
+    }
+
+    /// The change that makes a deployment that is there into this one.
+    pub(crate) fn into_patch(self) -> DeploymentPatch {
+        DeploymentPatch {
+            version: self.version.map(Some),
+            description: self.description.map(Some),
+            paused: self.paused,
+            limit: self.limit.map(Some),
+            parameters: Some(self.parameters),
+            tags: self.tags,
+            labels: Some(self.labels),
+            queue: self.pool.zip(self.queue),
+            priority: self.priority,
+            retry: self.retry,
+            timeout: self.timeout.map(Some),
+            schedules: Some(self.schedules),
+            path: self.path.map(Some),
+            entrypoint: self.entrypoint.map(Some),
+            pull_steps: self.pull_steps,
+            job_variables: self.job_variables,
+            enforce: self.enforce,
+            schema: self.schema.map(Some),
+            limits: (!self.limits.is_empty()).then_some(self.limits),
+        }
     }
 }
 
@@ -328,6 +549,13 @@ pub struct DeploymentPatch {
     pub(crate) timeout: Option<Option<Duration>>,
     pub(crate) schedules: Option<Vec<NewSchedule>>,
     pub(crate) limits: Option<Request>,
+    pub(crate) paused: Option<bool>,
+    pub(crate) path: Option<Option<Text>>,
+    pub(crate) entrypoint: Option<Option<Text>>,
+    pub(crate) pull_steps: Option<Vec<Object>>,
+    pub(crate) job_variables: Option<Object>,
+    pub(crate) enforce: Option<bool>,
+    pub(crate) schema: Option<Option<Object>>,
 }
 
 impl DeploymentPatch {
@@ -411,6 +639,49 @@ impl DeploymentPatch {
     /// Sets or clears the version text.
     pub fn version(mut self, text: Option<Text>) -> Self {
         self.version = Some(text);
+        self
+    }
+
+    /// Pauses or resumes it, as [`Engine::pause_deployment`](crate::Engine::pause_deployment) and
+    /// [`Engine::resume_deployment`](crate::Engine::resume_deployment) do.
+    pub fn paused(mut self, paused: bool) -> Self {
+        self.paused = Some(paused);
+        self
+    }
+
+    /// Sets or clears where its code is.
+    pub fn path(mut self, path: Option<Text>) -> Self {
+        self.path = Some(path);
+        self
+    }
+
+    /// Sets or clears what to call in that code.
+    pub fn entrypoint(mut self, entrypoint: Option<Text>) -> Self {
+        self.entrypoint = Some(entrypoint);
+        self
+    }
+
+    /// Replaces what a worker does to get the code.
+    pub fn pull_steps(mut self, steps: Vec<Object>) -> Self {
+        self.pull_steps = Some(steps);
+        self
+    }
+
+    /// Replaces what a worker sets up a run with; an empty object clears it.
+    pub fn job_variables(mut self, variables: Object) -> Self {
+        self.job_variables = Some(variables);
+        self
+    }
+
+    /// Sets or removes the JSON Schema of the parameters; see [`NewDeployment::parameter_schema`].
+    pub fn parameter_schema(mut self, schema: Option<Object>) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    /// Whether parameters must fit the schema.
+    pub fn enforce_parameter_schema(mut self, enforce: bool) -> Self {
+        self.enforce = Some(enforce);
         self
     }
 

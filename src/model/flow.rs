@@ -24,3 +24,37 @@ pub struct Flow {
     #[serde(default)]
     pub labels: Object,
 }
+
+/// A flow to make.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[must_use]
+pub struct NewFlow {
+    pub(crate) name: Text,
+    #[serde(default)]
+    pub(crate) tags: Vec<Text>,
+    #[serde(default)]
+    pub(crate) labels: Object,
+}
+
+impl NewFlow {
+    /// A flow of that name.
+    pub fn named(name: impl Into<Text>) -> Self {
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a tag.
+    pub fn tag(mut self, tag: impl Into<Text>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Labels: free keys and values. Runs of the flow have them too, under those of their deployment and their own.
+    pub fn labels(mut self, labels: Object) -> Self {
+        self.labels = labels;
+        self
+    }
+}

@@ -15,14 +15,19 @@ mod run;
 mod state;
 mod text;
 
-pub use deployment::{Deployment, DeploymentPatch, DeploymentSchedule, NewDeployment, NewSchedule};
-pub use flow::Flow;
+pub use deployment::{
+    Deployment, DeploymentPatch, DeploymentSchedule, NewDeployment, NewSchedule, SchedulePatch,
+};
+pub use flow::{Flow, NewFlow};
 pub use policy::{CatchUp, Overlap};
-pub use pool::{NewPool, NewQueue, PoolStatus, QueueOrder, WorkPool, WorkQueue};
+pub use pool::{
+    NewPool, NewQueue, PoolPatch, PoolStatus, QueueFilter, QueueOrder, QueuePatch, WorkPool, WorkQueue,
+};
 pub use retry::{Backoff, MAX_DELAYS, MAX_RETRIES, Retry};
-pub use rules::{InvalidValue, MAX_NAME, MAX_PARAMETERS, MAX_TAGS};
+pub use rules::{InvalidValue, MAX_NAME, MAX_PARAMETERS, MAX_TAGS, MAX_TEXT};
 pub(crate) use rules::{
-    check_depth, check_name, check_name_or_empty, check_parameters, check_result, check_tags,
+    check_depth, check_name, check_name_or_empty, check_parameters, check_result, check_tags, check_template,
+    check_text,
 };
 pub(crate) use run::maybe_seconds;
 pub use run::{CreatedBy, NewRun, Place, Run, RunPolicy, Target, TaskRun};

@@ -5,20 +5,26 @@ use std::num::NonZeroU32;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Text;
-use crate::ids::{PoolId, QueueId};
+use super::{Object, Text};
+use crate::ids::{DeploymentId, PoolId, QueueId};
 
 /// What a pool or queue says of itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
 pub enum PoolStatus {
-    /// Somebody takes work from it.
+    /// Somebody has asked it for work within the last minute.
     Ready,
-    /// Nobody has taken work from it yet.
+    /// Nobody has.
     NotReady,
     /// Its runs wait until it is resumed.
     Paused,
+}
+
+impl PoolStatus {
+    pub(crate) fn not_ready() -> Self {
+        Self::NotReady
+    }
 }
 
 /// A group of work queues with a limit of its own.
@@ -44,6 +50,15 @@ pub struct WorkPool {
     /// Most runs of this pool that are claimed at once; none is unlimited, 0 closes it.
     #[serde(default)]
     pub concurrency_limit: Option<u32>,
+    /// How its workers set up a run; not looked at by the engine.
+    #[serde(default)]
+    pub base_job_template: Object,
+    /// Its queue `default`.
+    #[serde(default)]
+    pub default_queue_id: Option<QueueId>,
+    /// PAUSED, or READY for a minute after one of its queues was last asked; none for the reference's agents.
+    #[serde(default)]
+    pub status: Option<PoolStatus>,
 }
 
 /// What happens in a queue when its first run cannot start because of a limit.
@@ -84,12 +99,114 @@ pub struct WorkQueue {
     /// What happens when its first run cannot start.
     #[serde(default, skip_serializing_if = "QueueOrder::is_default")]
     pub order: QueueOrder,
+    /// Which deployments it is meant for; see [`Engine::work_queue_check`](crate::Engine::work_queue_check).
+    #[serde(default)]
+    pub filter: Option<QueueFilter>,
+    /// When a worker last asked it for runs.
+    #[serde(default)]
+    pub last_polled: Option<DateTime<Utc>>,
+    /// PAUSED, or READY for a minute after it was last asked.
+    #[serde(default)]
+    pub status: Option<PoolStatus>,
 }
 
-impl QueueOrder {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
+/// The reference's way to say which deployments a queue is meant for. It routes nothing: a deployment names its queue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueueFilter {
+    /// Those that have all these tags.
+    #[serde(default)]
+    pub tags: Option<Vec<Text>>,
+    /// Those of these ids; none and an empty list are all.
+    #[serde(default)]
+    pub deployment_ids: Option<Vec<DeploymentId>>,
+}
+
+/// What to change of a work pool; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct PoolPatch {
+    pub(crate) description: Option<Option<Text>>,
+    pub(crate) template: Option<Object>,
+    pub(crate) paused: Option<bool>,
+    pub(crate) limit: Option<Option<u32>>,
+}
+
+impl PoolPatch {
+    /// A patch that changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets or clears the description.
+    pub fn description(mut self, text: Option<Text>) -> Self {
+        self.description = Some(text);
+        self
+    }
+
+    /// Replaces how its workers set up a run.
+    pub fn base_job_template(mut self, template: Object) -> Self {
+        self.template = Some(template);
+        self
+    }
+
+    /// Pauses or resumes it.
+    pub fn paused(mut self, paused: bool) -> Self {
+        self.paused = Some(paused);
+        self
+    }
+
+    /// Sets or removes its limit.
+    pub fn concurrency_limit(mut self, limit: Option<u32>) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+}
+
+/// What to change of a work queue; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct QueuePatch {
+    pub(crate) description: Option<Option<Text>>,
+    pub(crate) priority: Option<NonZeroU32>,
+    pub(crate) paused: Option<bool>,
+    pub(crate) limit: Option<Option<u32>>,
+    pub(crate) filter: Option<Option<QueueFilter>>,
+}
+
+impl QueuePatch {
+    /// A patch that changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets or clears the description.
+    pub fn description(mut self, text: Option<Text>) -> Self {
+        self.description = Some(text);
+        self
+    }
+
+    /// Its number among the queues of the pool; one that has the number already moves down by the least, and so on.
+    pub fn priority(mut self, priority: NonZeroU32) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Pauses or resumes it.
+    pub fn paused(mut self, paused: bool) -> Self {
+        self.paused = Some(paused);
+        self
+    }
+
+    /// Sets or removes its limit.
+    pub fn concurrency_limit(mut self, limit: Option<u32>) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Sets or clears which deployments it is meant for.
+    pub fn filter(mut self, filter: Option<QueueFilter>) -> Self {
+        self.filter = Some(filter);
+        self
     }
 }
 
@@ -98,6 +215,9 @@ impl QueueOrder {
 #[must_use]
 pub struct NewPool {
     pub(crate) name: Text,
+    pub(crate) description: Option<Text>,
+    pub(crate) kind: Option<Text>,
+    pub(crate) template: Object,
     pub(crate) limit: Option<u32>,
     pub(crate) paused: bool,
 }
@@ -109,6 +229,24 @@ impl NewPool {
             name: name.into(),
             ..Self::default()
         }
+    }
+
+    /// Free text for people.
+    pub fn description(mut self, text: impl Into<Text>) -> Self {
+        self.description = Some(text.into());
+        self
+    }
+
+    /// The kind of its workers, free text. Default: `tenfold`.
+    pub fn kind(mut self, kind: impl Into<Text>) -> Self {
+        self.kind = Some(kind.into());
+        self
+    }
+
+    /// How its workers set up a run; not looked at by the engine.
+    pub fn base_job_template(mut self, template: Object) -> Self {
+        self.template = template;
+        self
     }
 
     /// Most runs of the pool that are claimed at once. Default: unlimited.
@@ -130,6 +268,8 @@ impl NewPool {
 pub struct NewQueue {
     pub(crate) pool: Text,
     pub(crate) name: Text,
+    pub(crate) description: Option<Text>,
+    pub(crate) filter: Option<QueueFilter>,
     pub(crate) priority: Option<NonZeroU32>,
     pub(crate) limit: Option<u32>,
     pub(crate) paused: bool,
@@ -144,6 +284,18 @@ impl NewQueue {
             name: name.into(),
             ..Self::default()
         }
+    }
+
+    /// Free text for people.
+    pub fn description(mut self, text: impl Into<Text>) -> Self {
+        self.description = Some(text.into());
+        self
+    }
+
+    /// Which deployments it is meant for.
+    pub fn filter(mut self, filter: QueueFilter) -> Self {
+        self.filter = Some(filter);
+        self
     }
 
     /// Its number among the queues of the pool; 1 is served first. A queue that has the number already moves down
@@ -169,5 +321,12 @@ impl NewQueue {
     pub fn paused(mut self) -> Self {
         self.paused = true;
         self
+    }
+}
+
+impl QueueOrder {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }

@@ -4,6 +4,8 @@ use super::{Object, Text};
 
 /// Longest name, in bytes. The reference sets none; a bound keeps one caller from filling the memory.
 pub const MAX_NAME: usize = 1_000;
+/// Longest description, version, path or entry point, in bytes.
+pub const MAX_TEXT: usize = 10_000;
 /// Most tags on one deployment or run.
 pub const MAX_TAGS: usize = 100;
 /// Largest compact JSON of `parameters`, in bytes (the reference's `server.api.max_parameter_size`).
@@ -75,6 +77,35 @@ pub(crate) fn check_tags(tags: &[Text]) -> Result<(), InvalidValue> {
         Some(tag) => Err(InvalidValue::new("tags", tag, "keep each tag within 1,000 bytes")),
         None => Ok(()),
     }
+}
+
+/// Descriptions, versions and the like.
+pub(crate) fn check_text(text: Option<&Text>) -> Result<(), InvalidValue> {
+    match text {
+        Some(text) if text.len() > MAX_TEXT => {
+            let size = format!("{} bytes", text.len());
+            Err(InvalidValue::new("text", &size, "keep it within 10,000 bytes"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The reference's rule: nothing, or both parts.
+pub(crate) fn check_template(template: &Object) -> Result<(), InvalidValue> {
+    check_parameters(template).map_err(|refused| InvalidValue {
+        field: "base_job_template",
+        ..refused
+    })?;
+    if template.is_empty()
+        || ["job_configuration", "variables"]
+            .iter()
+            .all(|part| template.get(*part).is_some_and(serde_json::Value::is_object))
+    {
+        return Ok(());
+    }
+    let keys = template.keys().cloned().collect::<Vec<_>>().join(", ");
+    let rule = "leave it empty, or give it the objects `job_configuration` and `variables`";
+    Err(InvalidValue::new("base_job_template", &keys, rule))
 }
 
 /// Measures without building the text.

@@ -124,6 +124,10 @@ pub struct Run {
     pub flow_id: FlowId,
     /// The deployment that it was made from. It outlives the deployment.
     pub deployment_id: Option<DeploymentId>,
+    /// The version of that deployment, when the run was made.
+    pub deployment_version: Option<Text>,
+    /// The version of the flow it executed; only loaded records have one.
+    pub flow_version: Option<Text>,
     /// The queue it waits in.
     pub work_queue_id: Option<QueueId>,
     /// The name of that queue.
@@ -188,6 +192,24 @@ pub struct TaskRun {
     /// The run it is a step of.
     #[serde(default)]
     pub flow_run_id: Option<RunId>,
+    /// Which task it is.
+    #[serde(default)]
+    pub task_key: Option<Text>,
+    /// Which of the task's executions in its run it is.
+    #[serde(default)]
+    pub dynamic_key: Option<Text>,
+    /// Under which key its result is kept.
+    #[serde(default)]
+    pub cache_key: Option<Text>,
+    /// The version of the task.
+    #[serde(default)]
+    pub task_version: Option<Text>,
+    /// Sum of the time it was executing.
+    #[serde(default, with = "seconds")]
+    pub total_run_time: Duration,
+    /// Free keys and values.
+    #[serde(default)]
+    pub labels: Object,
     /// Words to find it by.
     #[serde(default)]
     pub tags: Vec<Text>,

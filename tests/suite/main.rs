@@ -4,7 +4,9 @@
 mod asked;
 mod attempts;
 mod bounds;
+mod checklist;
 mod clocks;
+mod entities;
 mod keys;
 mod leases;
 mod overlap;

@@ -129,7 +129,7 @@ impl Both {
                 limit,
                 level: [1, 2, 1, 3][at],
                 queue: [0, 4, 2, 3][at],
-                retry,
+                retry: retry.unwrap_or_default(),
                 timeout,
             };
             self.model.deployments[at] = Some(deployment);
