@@ -14,7 +14,7 @@
 //! | **Q7** depth | no cost grows with what waits |
 //!
 //! What each of a million waiting items costs beyond its own bytes, by an allocator's count (`cargo bench --bench ratios --
-//! queue/memory`): 1.2 bytes in a `Queue<u64>`; 21.5 in a `Lanes<u32, (i64, u64)>`, which keeps a place of 16 bytes with each.
+//! queue/memory`): 1.3 bytes in a `Queue<u64>`; 21.3 in a `Lanes<u32, (i64, u64)>`, which keeps a place of 16 bytes with each.
 //! An item that was put back and still waits sits in a tree: 26.3 bytes.
 //!
 //! # How it is built
