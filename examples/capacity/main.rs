@@ -10,6 +10,8 @@
     reason = "a module's `pub` items are its face, as if the module were a crate"
 )]
 
+#[path = "../shared/arguments.rs"]
+mod arguments;
 mod draw;
 mod load;
 mod simulate;
@@ -17,6 +19,7 @@ mod simulate;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use arguments::Arguments;
 use simulate::{Week, simulate};
 
 const HELP: &str = "\
@@ -74,17 +77,12 @@ fn refused(problem: &str) -> ExitCode {
 }
 
 fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Options>, String> {
-    let (mut options, mut arguments) = (Options::default(), arguments.into_iter());
+    let (mut options, mut arguments) = (Options::default(), Arguments::new(arguments));
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or_else(|| format!("{argument} needs a value; see --help"))
-        };
         match argument.as_str() {
             "--help" | "-h" => return Ok(None),
             "--slots" => {
-                let list = value()?;
+                let list = arguments.value(&argument)?;
                 let slots: Option<Vec<u32>> = list
                     .split(',')
                     .map(|one| one.parse().ok().filter(|slots| (1..=1000).contains(slots)))
@@ -95,15 +93,10 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Options>,
                 options.slots.sort_unstable();
                 options.slots.dedup();
             }
-            "--days" => {
-                let text = value()?;
-                let days = text.parse().ok().filter(|days| (1..=31).contains(days));
-                options.days =
-                    days.ok_or_else(|| format!("--days takes a number from 1 to 31, not `{text}`"))?;
-            }
-            "--mean" => options.mean = seconds("--mean", &value()?)?,
-            "--target" => options.target = seconds("--target", &value()?)?,
-            "--out" => options.out = value()?.into(),
+            "--days" => options.days = arguments.number(&argument, 1, 31)?,
+            "--mean" => options.mean = seconds("--mean", &arguments.value(&argument)?)?,
+            "--target" => options.target = seconds("--target", &arguments.value(&argument)?)?,
+            "--out" => options.out = arguments.value(&argument)?.into(),
             option if option.starts_with('-') => {
                 return Err(format!("unknown option `{option}`; see --help"));
             }

@@ -2,6 +2,8 @@
 
 use tenfold::filter::{Entity, Field, Kind, SortKey};
 
+use crate::arguments::Arguments;
+
 /// What `--help` prints.
 pub const HELP: &str = r#"find: asks a made-up catalog of deployments
 
@@ -49,7 +51,7 @@ pub struct Options {
 ///
 /// A sentence about the argument that is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, String> {
-    let mut arguments = arguments.into_iter();
+    let mut arguments = Arguments::new(arguments);
     let mut options = Options {
         filter: String::new(),
         rows: 20,
@@ -58,16 +60,11 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, Str
     };
     let mut filter = None;
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or_else(|| format!("{argument} needs a value; see --help"))
-        };
         match argument.as_str() {
             "--help" | "-h" => return Ok(Command::Help),
-            "--rows" => options.rows = number("--rows", &value()?, 0, 200)?,
-            "--size" => options.size = number("--size", &value()?, 0, 1_000_000)?,
-            "--sort" => options.sort = Some(key(&value()?)?),
+            "--rows" => options.rows = arguments.number(&argument, 0, 200)?,
+            "--size" => options.size = arguments.number(&argument, 0, 1_000_000)?,
+            "--sort" => options.sort = Some(key(&arguments.value(&argument)?)?),
             option if option.starts_with("--") => {
                 return Err(format!("unknown option `{option}`; see --help"));
             }
@@ -99,14 +96,6 @@ fn key(text: &str) -> Result<SortKey, String> {
             names.join(", ")
         )
     })
-}
-
-fn number<T: TryFrom<u64>>(option: &str, text: &str, least: u64, most: u64) -> Result<T, String> {
-    text.parse()
-        .ok()
-        .filter(|number| (least..=most).contains(number))
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| format!("{option} takes a number from {least} to {most}, not `{text}`"))
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@
 )]
 
 mod args;
+#[path = "../shared/arguments.rs"]
+mod arguments;
 mod catalog;
 mod table;
 

@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::arguments::Arguments;
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 rest_host: an engine behind HTTP on a loopback port, with a page to look at
@@ -59,21 +61,16 @@ impl Default for Options {
 ///
 /// A sentence about the argument that is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, String> {
-    let mut arguments = arguments.into_iter();
+    let mut arguments = Arguments::new(arguments);
     let mut options = Options::default();
     let mut orgs = Vec::new();
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or_else(|| format!("{argument} needs a value; see --help"))
-        };
         match argument.as_str() {
             "--help" | "-h" => return Ok(Command::Help),
-            "--port" => options.port = number("--port", &value()?, 0, 65_535)?,
-            "--slots" => options.slots = number("--slots", &value()?, 1, 256)?,
-            "--rate" => options.rate = number("--rate", &value()?, 1, 1_000_000)?,
-            "--org" => orgs.push(org(&value()?, &orgs)?),
+            "--port" => options.port = arguments.number(&argument, 0, 65_535)?,
+            "--slots" => options.slots = arguments.number(&argument, 1, 256)?,
+            "--rate" => options.rate = arguments.number(&argument, 1, 1_000_000)?,
+            "--org" => orgs.push(org(&arguments.value(&argument)?, &orgs)?),
             "--demo" => options.demo = true,
             other => return Err(format!("unknown argument `{other}`; see --help")),
         }
@@ -100,14 +97,6 @@ fn org(text: &str, others: &[(String, String)]) -> Result<(String, String), Stri
         ));
     }
     Ok((name.to_owned(), token.to_owned()))
-}
-
-fn number<T: TryFrom<u64>>(option: &str, text: &str, least: u64, most: u64) -> Result<T, String> {
-    text.parse()
-        .ok()
-        .filter(|number| (least..=most).contains(number))
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| format!("{option} takes a number from {least} to {most}, not `{text}`"))
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@
 mod answer;
 mod api;
 mod args;
+#[path = "../shared/arguments.rs"]
+mod arguments;
 mod demo;
 mod gate;
 mod host;

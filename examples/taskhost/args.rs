@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::arguments::Arguments;
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 taskhost: runs the deployments of a file for a while, shows how it stands, and checks that nothing went wrong
@@ -70,24 +72,19 @@ impl Default for Options {
 ///
 /// A sentence about the argument that is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, String> {
-    let mut arguments = arguments.into_iter();
+    let mut arguments = Arguments::new(arguments);
     let mut options = Options::default();
     let (mut job, mut parameters, mut attempt, mut file) = (None, Value::Null, 1, None);
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or_else(|| format!("{argument} needs a value; see --help"))
-        };
         match argument.as_str() {
             "--help" | "-h" => return Ok(Command::Help),
-            "--seconds" => options.span = Duration::from_secs(number("--seconds", &value()?, 1, 3600)?),
-            "--burst" => options.burst = number("--burst", &value()?, 0, 500)?,
-            "--limit" => options.limit = number("--limit", &value()?, 1, 64)?,
-            "--job" => job = Some(value()?),
-            "--attempt" => attempt = number("--attempt", &value()?, 1, u64::from(u32::MAX))?,
+            "--seconds" => options.span = Duration::from_secs(arguments.number(&argument, 1, 3600)?),
+            "--burst" => options.burst = arguments.number(&argument, 0, 500)?,
+            "--limit" => options.limit = arguments.number(&argument, 1, 64)?,
+            "--job" => job = Some(arguments.value(&argument)?),
+            "--attempt" => attempt = arguments.number(&argument, 1, u64::from(u32::MAX))?,
             "--parameters" => {
-                let text = value()?;
+                let text = arguments.value(&argument)?;
                 parameters = serde_json::from_str(&text)
                     .map_err(|error| format!("--parameters takes JSON, not `{text}`: {error}"))?;
             }
@@ -109,14 +106,6 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, Str
         },
         None => Command::Host(options),
     })
-}
-
-fn number<T: TryFrom<u64>>(option: &str, text: &str, least: u64, most: u64) -> Result<T, String> {
-    text.parse()
-        .ok()
-        .filter(|number| (least..=most).contains(number))
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| format!("{option} takes a number from {least} to {most}, not `{text}`"))
 }
 
 #[cfg(test)]

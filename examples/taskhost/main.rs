@@ -20,6 +20,8 @@
 )]
 
 mod args;
+#[path = "../shared/arguments.rs"]
+mod arguments;
 mod child;
 mod display;
 mod file;
