@@ -240,7 +240,13 @@ impl Core {
     }
 
     /// Improves `best` by the first of these queues that has a startable run, or `empty` by why there is none.
-    fn best_of(&mut self, pool: u32, queues: &[u32], best: &mut Option<(Head, u32)>, empty: &mut Empty) {
+    pub(crate) fn best_of(
+        &self,
+        pool: u32,
+        queues: &[u32],
+        best: &mut Option<(Head, u32)>,
+        empty: &mut Empty,
+    ) {
         let data = &self.catalog.pools.get(pool).expect("pools in order exist").data;
         let (paused, limit) = (data.is_paused, data.concurrency_limit);
         let pool_full =

@@ -17,6 +17,7 @@ mod claim;
 mod core;
 mod deploy;
 mod error;
+mod explain;
 mod export;
 mod finish;
 mod finished;
@@ -69,6 +70,9 @@ pub use self::bulk::{
 pub use self::claim::{Claim, Scope};
 pub use self::core::Totals;
 pub use self::error::{Empty, Error};
+pub use self::explain::{
+    EXPLAINED_AHEAD, EXPLAINED_HOLDERS, Explanation, Holding, LimitExplanation, Waiting, Why,
+};
 pub use self::export::Document;
 pub use self::finish::{Ended, Outcome};
 pub use self::import::Claims;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Engine;
 use super::core::{Core, Work};
 use super::error::Error;
@@ -25,7 +27,8 @@ pub struct NamedLimit {
 }
 
 /// Who holds slots of a limit.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SlotHolder {
     /// An attempt of a run.

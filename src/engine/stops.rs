@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use super::core::{Core, Work};
@@ -13,11 +14,20 @@ use crate::limit::LimitKey;
 use crate::model::Text;
 
 /// One thing that keeps a run from starting now.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stop {
     /// It is not due before this instant. (It can be [claimed by id](Engine::claim_run) all the same.)
     NotDue(DateTime<Utc>),
+    /// An attempt failed, and the next is due then, as the clocks go now. (It can be [claimed by id](Engine::claim_run) all the
+    /// same.)
+    Retry {
+        /// When it stands in line again.
+        at: DateTime<Utc>,
+        /// The attempt that failed.
+        failed: u32,
+    },
     /// Its schedule holds it back until the run before it has ended.
     HeldBack,
     /// It was paused and has not been resumed.
@@ -43,6 +53,7 @@ pub enum Stop {
         /// The slots there are. When they are fewer than it needs, it cannot start until the limit is raised.
         slots: u32,
         /// When time alone will have brought the slots; none when it does not.
+        #[serde(with = "crate::model::maybe_seconds")]
         retry_after: Option<Duration>,
     },
     /// A run before it, which was overtaken as often as may be, has reserved a limit.
@@ -64,6 +75,11 @@ impl std::fmt::Display for Stop {
         };
         match self {
             Self::NotDue(at) => write!(f, "it is not due before {}", at.to_rfc3339()),
+            Self::Retry { at, failed } => write!(
+                f,
+                "its attempt {failed} failed, and it is tried again at {}",
+                at.to_rfc3339()
+            ),
             Self::HeldBack => f.write_str("its schedule holds it back until the run before it has ended"),
             Self::RunPaused => f.write_str("it is paused; resume it"),
             Self::PoolPaused(name) => write!(f, "pool {name:?} is paused; resume it"),
@@ -135,9 +151,14 @@ impl Core {
         })
     }
 
-    fn timing_of(&self, row: u32) -> Vec<Stop> {
+    /// What of its own timing keeps this run from standing in line.
+    pub(crate) fn timing_of(&self, row: u32) -> Vec<Stop> {
         match self.work[row as usize] {
-            Work::Later | Work::Retry(_) => vec![Stop::NotDue(instant(self.run(row).due))],
+            Work::Later => vec![Stop::NotDue(instant(self.run(row).due))],
+            Work::Retry(timer) => vec![Stop::Retry {
+                at: self.wall_of(timer),
+                failed: self.run(row).attempt,
+            }],
             Work::Buffered => vec![Stop::HeldBack],
             Work::Paused(_) => vec![Stop::RunPaused],
             _ => Vec::new(),
@@ -176,7 +197,7 @@ impl Core {
     }
 
     /// What makes this run wait for others in line.
-    fn order_stops(&self, row: u32, stops: &mut Vec<Stop>) {
+    pub(crate) fn order_stops(&self, row: u32, stops: &mut Vec<Stop>) {
         let Some(spot) = self.spot_of(row) else { return };
         let demand = self.demand_of(row);
         for ask in demand.iter().flat_map(crate::limit::Demand::asks) {
@@ -193,7 +214,7 @@ impl Core {
         }
     }
 
-    fn limit_name(&self, limit: LimitKey) -> Option<String> {
+    pub(crate) fn limit_name(&self, limit: LimitKey) -> Option<String> {
         let book = &self.limits.book;
         (!book.is_internal(limit)).then(|| book.name(limit).map(ToString::to_string))?
     }

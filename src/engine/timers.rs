@@ -22,6 +22,13 @@ pub(crate) struct Timers<T> {
     next: u64,
 }
 
+impl TimerKey {
+    /// When it fires.
+    pub(crate) const fn at(self) -> i64 {
+        self.at
+    }
+}
+
 impl<T> Default for Timers<T> {
     fn default() -> Self {
         Self {

@@ -7,6 +7,7 @@ mod bounds;
 mod checklist;
 mod clocks;
 mod entities;
+mod explain;
 mod keys;
 mod leases;
 mod overlap;

@@ -8,6 +8,7 @@
 //! limit, what counts as blocked depends on where it stands: of histories with named limits the model knows bounds only.
 
 mod calls;
+mod explained;
 mod list;
 mod named;
 

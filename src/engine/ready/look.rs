@@ -33,6 +33,11 @@ impl Ready {
         Some((spot.head(), spot))
     }
 
+    /// How many runs stand in line in a queue.
+    pub(crate) fn len_of(&self, queue: u32) -> usize {
+        self.queue(queue).len
+    }
+
     /// The run that stands there.
     pub(crate) fn row(&self, spot: Spot) -> u32 {
         *self
