@@ -9,17 +9,19 @@ use crate::model::{StateType, Text};
 pub(crate) struct Left {
     pub(crate) at: i64,
     pub(crate) kind: StateType,
-    /// Name and message, where the name is not the kind's own or there is a message.
-    said: Option<Box<(Text, Option<Text>)>>,
+    said: Said,
 }
+
+/// Name and message, where the name is not the kind's own or there is a message.
+type Said = Option<Arc<(Text, Option<Text>)>>;
 
 impl Left {
     pub(crate) fn new(kind: StateType, name: Text, message: Option<Text>, at: i64) -> Self {
-        let plain = message.is_none() && name == kind.default_name();
+        let plain = message.is_none() && name.is(&kind.default_name());
         Self {
             at,
             kind,
-            said: (!plain).then(|| Box::new((name, message))),
+            said: (!plain).then(|| Arc::new((name, message))),
         }
     }
 
@@ -37,18 +39,25 @@ impl Left {
 /// How many of the first states are kept whatever follows: what a run that ends at its first attempt leaves.
 const FIRST: usize = 3;
 
+/// What does not fit beside the run: names and messages of the first states, and all states after them.
 #[derive(Clone, Debug, Default)]
-struct States {
-    first: [Option<Left>; FIRST],
+struct More {
+    said: [Said; FIRST],
     later: Vec<Left>,
     dropped: u32,
 }
 
 /// The states that a run has left, oldest first, up to a bound: the first three and the newest are kept.
 ///
-/// A run that has only waited has none and costs a word; one that ends at its first attempt costs one allocation.
+/// The first three lie in place, and nothing is allocated while they have their kind's own name and no message: the
+/// states of a run that ends at its first attempt.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Past(Option<Arc<States>>);
+pub(crate) struct Past {
+    first_at: [i64; FIRST],
+    /// None from the first on that is not there yet.
+    first: [Option<StateType>; FIRST],
+    more: Option<Arc<More>>,
+}
 
 impl Past {
     /// Adds a state; keeps at most `most`, of which there must be none or more than three.
@@ -56,38 +65,51 @@ impl Past {
         if most == 0 {
             return;
         }
-        let states = Arc::make_mut(self.0.get_or_insert_default());
-        if let Some(free) = states.first.iter_mut().find(|slot| slot.is_none()) {
-            *free = Some(left);
+        if let Some(free) = self.first.iter().position(Option::is_none) {
+            self.first[free] = Some(left.kind);
+            self.first_at[free] = left.at;
+            if left.said.is_some() {
+                self.more().said[free] = left.said;
+            }
             return;
         }
-        if FIRST + states.later.len() >= most {
-            states.later.remove(0);
-            states.dropped = states.dropped.saturating_add(1);
+        let more = self.more();
+        if FIRST + more.later.len() >= most {
+            more.later.remove(0);
+            more.dropped = more.dropped.saturating_add(1);
         }
-        states.later.push(left);
+        more.later.push(left);
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Left> {
-        self.0
-            .iter()
-            .flat_map(|states| states.first.iter().flatten().chain(&states.later))
+    #[cold]
+    fn more(&mut self) -> &mut More {
+        Arc::make_mut(self.more.get_or_insert_default())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Left> + '_ {
+        let said = |at: usize| self.more.as_ref().and_then(|more| more.said[at].clone());
+        let first = (self.first.iter().zip(self.first_at).enumerate())
+            .map_while(move |(at, (kind, instant))| Some((at, (*kind)?, instant)))
+            .map(move |(at, kind, instant)| Left {
+                at: instant,
+                kind,
+                said: said(at),
+            });
+        first.chain(self.more.iter().flat_map(|more| &more.later).cloned())
     }
 
     /// How many were let go between the first three and the next.
     pub(crate) fn dropped(&self) -> u32 {
-        self.0.as_ref().map_or(0, |states| states.dropped)
+        self.more.as_ref().map_or(0, |more| more.dropped)
     }
 
     /// The same again, from an export.
     pub(crate) fn restore(left: impl IntoIterator<Item = Left>, dropped: u32, most: usize) -> Self {
         let mut past = Self::default();
         left.into_iter().for_each(|left| past.push(left, most));
-        if dropped > 0
-            && let Some(states) = &mut past.0
-        {
-            let states = Arc::make_mut(states);
-            states.dropped = states.dropped.saturating_add(dropped);
+        if dropped > 0 && past.more.is_some() {
+            let more = past.more();
+            more.dropped = more.dropped.saturating_add(dropped);
         }
         past
     }
@@ -105,7 +127,7 @@ mod tests {
         }
         let kept: Vec<i64> = past.iter().map(|left| left.at).collect();
         assert_eq!((kept.as_slice(), past.dropped()), (&[0, 1, 2, 8, 9][..], 5));
-        let again = Past::restore(past.iter().cloned(), past.dropped(), 5);
+        let again = Past::restore(past.iter(), past.dropped(), 5);
         assert!(again.iter().eq(past.iter()));
         assert_eq!(again.dropped(), 5);
         let mut none = Past::default();

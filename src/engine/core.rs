@@ -539,6 +539,10 @@ impl Core {
     /// Removes finished runs that are over the count or the age. At most two for each that finishes, so no call pays for
     /// a long past.
     pub(crate) fn prune(&mut self) {
+        let oldest = self.wall.saturating_sub(self.settings.finished_age);
+        if self.finished.len() <= self.settings.finished_runs && self.finished.begins_at() >= oldest {
+            return;
+        }
         for _ in 0..2 {
             let Some((end, row, id)) = self.finished.first() else {
                 return;

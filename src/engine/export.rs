@@ -318,7 +318,7 @@ fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &HashMap<LimitKey, us
         state_name: run.state_name.clone(),
         state_at: run.state_at,
         message: run.message.clone(),
-        past: run.past.iter().map(LeftDoc::of).collect(),
+        past: run.past.iter().map(|left| LeftDoc::of(&left)).collect(),
         past_dropped: run.past.dropped(),
         run_count: run.run_count,
         attempt: run.attempt,

@@ -52,6 +52,12 @@ impl Finished {
         }
     }
 
+    /// When the oldest ended, or something that is gone and had ended before it; the end of time when there is none. A look and no
+    /// more, for every call.
+    pub(crate) fn begins_at(&self) -> i64 {
+        self.line.front().map_or(i64::MAX, |first| first.0)
+    }
+
     pub(crate) fn pop_first(&mut self) -> Option<Entry> {
         self.first()?;
         self.line.pop_front()

@@ -189,7 +189,8 @@ impl Engine {
         call: impl FnOnce(&mut Core) -> Result<T, Error>,
     ) -> Result<(Result<T, Error>, Option<Effects>), Error> {
         // Counted out before the lock is taken.
-        let now = Instant::from(self.shared.clock.now());
+        let (wall, mono) = self.shared.clock.micros();
+        let now = Instant { wall, mono };
         let mut core = self.lock()?;
         core.busy = true;
         let before = core.version;

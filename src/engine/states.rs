@@ -143,10 +143,16 @@ impl Core {
         }
         let starts = matches!(state, StateType::Pending | StateType::Running);
         let waits = matches!(from, StateType::Scheduled | StateType::Paused);
+        // The graph only asks how far off the due instant is; one that is past needs no calendar.
+        let (due, now) = if at.wall < run.due {
+            (instant(run.due), instant(at.wall))
+        } else {
+            Default::default()
+        };
         let standing = Standing {
             state: from,
             name: &run.state_name,
-            due: instant(run.due),
+            due,
             retries_left: state == StateType::Failed && self.retries_left(row, at.mono),
             room: if starts && waits {
                 self.room_of(row)
@@ -160,7 +166,7 @@ impl Core {
             by,
             force,
         };
-        decide(&standing, &proposal, instant(at.wall))
+        decide(&standing, &proposal, now)
     }
 
     /// Whether a failure of the attempt at that instant is followed by another one.
