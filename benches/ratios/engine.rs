@@ -345,6 +345,14 @@ fn depth(bench: &mut Bench) {
     bench.versus("dispatch/claim/million_blocked", Goal::at_most(1.5), || {
         (claims_beside(MILLION), claims_beside(0))
     });
+    // L4: what is behind a full limit costs a claim of another run nothing.
+    let blocked = [1_000, 10_000, 100_000, 300_000, MILLION];
+    bench.growth(
+        "dispatch/claim/blocked",
+        &blocked,
+        Goal::at_most(1.5),
+        claims_beside,
+    );
     bench.absolute(
         "dispatch/claim/million_blocked/slowest",
         Goal::shown(Unit::Nanos),

@@ -333,6 +333,11 @@ impl Bench {
         let (least, greatest) = fit(sizes, &medians);
         self.tell(name, greatest, Some(least), goal);
         if !self.json {
+            #[expect(clippy::cast_precision_loss, reason = "sizes far below 2^52")]
+            let span = sizes.iter().max().map_or(1.0, |&size| size as f64)
+                / sizes.iter().min().map_or(1.0, |&size| size as f64);
+            let slope = (greatest / least).ln() / span.ln();
+            println!("    cost grows with the size to the power of {slope:.3}");
             for (size, median) in sizes.iter().zip(medians) {
                 println!("    at {size:>10}: {}", show(median, goal.unit()));
             }

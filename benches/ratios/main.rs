@@ -18,6 +18,8 @@
 
 mod catalog;
 mod counting;
+#[path = "../workload/deques.rs"]
+mod deques;
 mod engine;
 mod filter;
 mod frame;

@@ -1,6 +1,6 @@
 //! The queue lines: strict priority and FIFO against the plain designs and the peers, the depth, the bytes.
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
@@ -17,6 +17,7 @@ use tenfold::Priority;
 use tenfold::queue::{Lanes, Popped, Queue};
 
 use crate::counting;
+use crate::deques::Deques;
 use crate::frame::{self, Bench, Goal, Side, Unit};
 use crate::workload::{Levels, SEED};
 
@@ -55,29 +56,13 @@ impl Line for Mutex<(Lanes<u64, u64>, u64)> {
     }
 }
 
-/// The strongest plain opponent: ten deques and a bitmap in one mutex.
-#[derive(Default)]
-struct Deques {
-    lanes: [VecDeque<u64>; Priority::LEVELS],
-    occupied: u16,
-}
-
 impl Line for Mutex<Deques> {
     fn put(&self, priority: Priority, item: u64) {
-        let lane = usize::from(priority.level()) - 1;
-        let mut deques = self.lock();
-        deques.lanes[lane].push_back(item);
-        deques.occupied |= 1 << lane;
+        self.lock().push(priority, item);
     }
 
     fn take(&self) -> Option<u64> {
-        let mut deques = self.lock();
-        let lane = 15_usize.checked_sub(deques.occupied.leading_zeros() as usize)?;
-        let item = deques.lanes[lane].pop_front();
-        if deques.lanes[lane].is_empty() {
-            deques.occupied &= !(1 << lane);
-        }
-        item
+        self.lock().pop()
     }
 }
 
@@ -386,6 +371,68 @@ fn async_channel() -> Side {
     })
 }
 
+/// Workers that stand at the queue, on a runtime of two workers.
+const STANDING: usize = 64;
+
+/// So many tasks take no-op jobs as they come from outside the runtime, until all are taken; `job` makes a task's next one.
+fn standing<F>(runtime: &tokio::runtime::Runtime, put: impl Fn(), job: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let tasks: Vec<_> = (0..STANDING).map(|_| runtime.spawn(job())).collect();
+    for _ in 0..AWAITED {
+        put();
+    }
+    runtime.block_on(async {
+        for task in tasks {
+            task.await.expect("no task panics");
+        }
+    });
+}
+
+fn standing_ours() -> Side {
+    let runtime = runtime();
+    frame::timed(AWAITED, move || {
+        let (queue, left) = (Arc::new(ours()), Arc::new(AtomicUsize::new(AWAITED)));
+        let job = || {
+            let (queue, left) = (Arc::clone(&queue), Arc::clone(&left));
+            async move {
+                while queue.pop().await.is_ok() {
+                    if left.fetch_sub(1, Relaxed) == 1 {
+                        queue.close();
+                    }
+                    tokio::task::coop::consume_budget().await;
+                }
+            }
+        };
+        standing(&runtime, || queue.put(Priority::MIN, 0), job);
+    })
+}
+
+fn standing_kanal() -> Side {
+    let runtime = runtime();
+    frame::timed(AWAITED, move || {
+        let (sender, receiver) = kanal::unbounded::<u64>();
+        let left = Arc::new(AtomicUsize::new(AWAITED));
+        let job = || {
+            let (receiver, left) = (receiver.clone_async(), Arc::clone(&left));
+            async move {
+                while receiver.recv().await.is_ok() {
+                    if left.fetch_sub(1, Relaxed) == 1 {
+                        let _ = receiver.close();
+                    }
+                    tokio::task::coop::consume_budget().await;
+                }
+            }
+        };
+        standing(
+            &runtime,
+            || sender.send(0).expect("open until all are taken"),
+            job,
+        );
+    })
+}
+
 // ------------------------------------------------------------------------------------------------ batches, bytes
 
 const BATCH: usize = 64;
@@ -512,6 +559,9 @@ fn threads(bench: &mut Bench) {
         Goal::at_least(5.0),
         || (async_ours(), async_channel()),
     );
+    bench.versus("queue/64-workers/kanal", Goal::at_least(0.9), || {
+        (standing_ours(), standing_kanal())
+    });
     bench.versus("queue/batch-64/item-by-item", Goal::at_least(2.5), || {
         (batches(), one_by_one())
     });
@@ -519,9 +569,12 @@ fn threads(bench: &mut Bench) {
 
 fn depth_and_bytes(bench: &mut Bench) {
     let sizes = [1_000, 10_000, 100_000, MILLION, 10 * MILLION];
-    bench.growth("queue/depth/1k-to-10m", &sizes, Goal::at_most(3.0), |waiting| {
-        alone_at_depth(ours, waiting)
-    });
+    bench.growth(
+        "queue/depth fit/1k-to-10m",
+        &sizes,
+        Goal::at_most(3.0),
+        |waiting| alone_at_depth(ours, waiting),
+    );
     bench.versus("queue/depth/10m/1m", Goal::at_most(1.2), || {
         (alone_at_depth(ours, 10 * MILLION), alone_at_depth(ours, MILLION))
     });
