@@ -89,7 +89,7 @@ impl Core {
         if self.run(row).body.auto_scheduled && self.run(row).run_count == 0 {
             self.occurrence_due(row, due, now_due);
         } else {
-            self.enter_line(row);
+            self.come_due(row);
             self.changed();
         }
     }

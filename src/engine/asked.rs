@@ -300,7 +300,7 @@ impl Core {
                     .expect("it was there a moment ago");
                 work.asked.insert(at, run);
             } else {
-                self.enter_line(run);
+                self.come_due(run);
             }
         }
         Ok(made)

@@ -100,6 +100,9 @@ impl Core {
         let mut stops = Vec::new();
         self.stops_of(row, &mut stops);
         if let Some(stop) = stops.into_iter().next() {
+            if matches!(stop, Stop::Limit { .. }) {
+                self.chosen_collides(row);
+            }
             return Ok(Err(stop));
         }
         let (state, name) = (StateType::Pending, StateType::Pending.default_name());

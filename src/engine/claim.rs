@@ -323,6 +323,9 @@ impl Core {
         if terms.begin {
             self.begin_row(row);
         }
+        if self.collisions > 0 {
+            self.claimed_under_options(row, token, terms);
+        }
         self.claim_form(row, token, signal)
     }
 

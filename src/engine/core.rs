@@ -122,6 +122,8 @@ pub(crate) struct DeploymentWork {
     pub(crate) schedules: Vec<super::plan::ScheduleWork>,
     /// Schedules that an edit removed and of which something must be remembered, oldest first.
     pub(crate) removed: Vec<super::plan::Removed>,
+    /// Its new runs in line, while its limit makes more of a refusal than to let them wait.
+    pub(crate) collision: Option<Box<super::collision::Waiting>>,
 }
 
 #[derive(Debug, Default)]
@@ -220,6 +222,8 @@ pub(crate) struct Core {
     pub(crate) work: Vec<Work>,
     pub(crate) active: Active,
     pub(crate) deployments: Vec<Option<DeploymentWork>>,
+    /// How many deployments have a collision strategy besides waiting.
+    pub(crate) collisions: usize,
     pub(crate) queues: Vec<QueueWork>,
     pub(crate) pools: Vec<PoolWork>,
     /// Rows of pools in the order of their making.
@@ -249,6 +253,7 @@ impl Core {
             work: Vec::new(),
             active: Active::default(),
             deployments: Vec::new(),
+            collisions: 0,
             queues: Vec::new(),
             pools: Vec::new(),
             pool_order: Vec::new(),
@@ -404,6 +409,9 @@ impl Core {
         let needs = self.needs_of(row);
         let spot = self.ready.insert(queue, needs, priority, line, row);
         self.set_work(row, Work::Line(spot));
+        if self.collisions > 0 {
+            self.collision_in_line(row, true);
+        }
         self.queues[queue as usize].waiting += 1;
         self.waiting[priority.lane()] += 1;
         self.waiting_total += 1;
@@ -422,6 +430,9 @@ impl Core {
             unreachable!("the caller found the run in line")
         };
         take(&mut self.ready, spot);
+        if self.collisions > 0 {
+            self.collision_in_line(row, false);
+        }
         self.arm_limits();
         let run = self.run(row);
         let (queue, lane) = (
@@ -524,6 +535,9 @@ impl Core {
             _ => self.totals.cancelled += 1,
         }
         self.set_work(row, Work::None);
+        if self.collisions > 0 {
+            self.collision_over(row);
+        }
         if !self.within.is_empty() {
             self.within.remove(&row);
         }

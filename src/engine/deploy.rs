@@ -11,9 +11,9 @@ use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunLimits, instant, shared
 use crate::ids::{DeploymentId, FlowId, ScheduleId};
 use crate::limit::LimitKey;
 use crate::model::{
-    CatchUp, CreatedBy, Deployment, DeploymentPatch, DeploymentSchedule, Flow, InvalidValue, NewDeployment,
-    NewSchedule, Object, PoolStatus, StateType, Text, check_name, check_name_or_empty, check_parameters,
-    check_tags, check_text,
+    CatchUp, ConcurrencyOptions, CreatedBy, Deployment, DeploymentPatch, DeploymentSchedule, Flow,
+    InvalidValue, NewDeployment, NewSchedule, Object, PoolStatus, StateType, Text, check_name,
+    check_name_or_empty, check_parameters, check_tags, check_text,
 };
 
 impl Core {
@@ -123,6 +123,7 @@ impl Core {
         check_labels(&new.labels)?;
         new.retry.as_ref().map_or(Ok(()), check_retry)?;
         check_timeout(new.timeout)?;
+        new.options.map_or(Ok(()), ConcurrencyOptions::check)?;
         check_schedules(&new.schedules, &self.settings)?;
         self.check_limits(&new.limits)?;
         for text in [&new.version, &new.description, &new.path, &new.entrypoint] {
@@ -177,6 +178,7 @@ impl Core {
             paused: new.paused.unwrap_or_default(),
             schedules,
             concurrency_limit: new.limit.map(NonZeroU32::get),
+            concurrency_options: new.options,
             parameters: new.parameters,
             tags: new.tags.unwrap_or_default(),
             labels: new.labels,
@@ -248,7 +250,9 @@ impl Core {
             template,
             schedules: Vec::new(),
             removed: Vec::new(),
+            collision: None,
         });
+        self.set_collision(row);
         self.refresh_schedules(row, &[]);
     }
 
@@ -410,6 +414,10 @@ impl Core {
         }
         patch.retry.as_ref().map_or(Ok(()), check_retry)?;
         check_timeout(patch.timeout.flatten())?;
+        patch
+            .options
+            .flatten()
+            .map_or(Ok(()), ConcurrencyOptions::check)?;
         if let Some(schedules) = &patch.schedules {
             check_schedules(schedules, &self.settings)?;
         }
@@ -468,6 +476,7 @@ impl Core {
         set(&mut data.retry, patch.retry);
         set(&mut data.timeout, patch.timeout);
         set(&mut data.limits, patch.limits);
+        set(&mut data.concurrency_options, patch.options);
         set(&mut data.path, patch.path);
         set(&mut data.entrypoint, patch.entrypoint);
         set(&mut data.pull_steps, patch.pull_steps);
@@ -495,6 +504,7 @@ impl Core {
         *self.catalog.deployments.get_mut(row).expect("just found") = Arc::new(held);
         self.changed();
         self.set_deployment_limit(row, limit);
+        self.set_collision(row);
         self.refresh_schedules(row, &former);
         match patch.paused {
             Some(true) => self.set_deployment_paused(id, true)?,
@@ -627,6 +637,7 @@ impl Core {
             );
         }
         let work = self.deployments[row as usize].take().expect("just found");
+        self.collisions -= usize::from(work.collision.is_some());
         if let Some(limit) = work.limit {
             self.remove_limit(limit);
         }

@@ -81,6 +81,9 @@ pub(super) struct DeploymentDoc {
     pub(super) schedules: Vec<ScheduleDoc>,
     #[serde(default)]
     pub(super) removed: Vec<RemovedDoc>,
+    /// Runs that its own limit has refused, while that decides anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) refused: Vec<RunId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -410,6 +413,9 @@ impl Core {
                     .and_then(|limit| numbers.get(&limit).copied()),
                 schedules: schedules.collect(),
                 removed: removed.collect(),
+                refused: work
+                    .and_then(|work| work.collision.as_ref())
+                    .map_or_else(Vec::new, |waiting| waiting.decided.iter().copied().collect()),
             }
         });
         let keys = self.keys.values().copied().collect();

@@ -682,6 +682,16 @@ impl Import<'_> {
         for doc in deployments.iter().filter(|doc| !doc.record) {
             let path = format!("deployments[id={}].schedules", doc.data.id);
             let deployment = self.names.deployments[&doc.data.id];
+            let own = |id: &RunId| {
+                let held = rows.get(id).map(|row| self.core.catalog.runs.get(*row));
+                // It may have ended while the document was read.
+                held.is_some_and(|held| held.is_none_or(|run| run.deployment == Some(deployment)))
+            };
+            if let Some(id) = doc.refused.iter().find(|id| !own(id)) {
+                return Err(damaged(&path, format!("run {id} is refused and is not its own")));
+            }
+            self.core
+                .restore_decided(deployment, doc.refused.iter().copied().collect());
             for removed in &doc.removed {
                 if removed.data.id != removed.work.id {
                     return Err(damaged(&path, "a removed schedule has the state of another"));

@@ -126,7 +126,12 @@ impl Engine {
 }
 
 impl Core {
-    fn begin_lease(&mut self, run: crate::ids::RunId, token: u64, lease: Lease) -> Result<(), Error> {
+    pub(crate) fn begin_lease(
+        &mut self,
+        run: crate::ids::RunId,
+        token: u64,
+        lease: Lease,
+    ) -> Result<(), Error> {
         let row = self.claimed_row(run, token)?;
         if let Work::Claimed(held) = &mut self.work[row as usize] {
             let before = held.lease.replace(Box::new(Leased {

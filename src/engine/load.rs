@@ -16,8 +16,8 @@ use super::error::Error;
 use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunRow, TaskRunRow, shared_tags};
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId, TaskRunId};
 use crate::model::{
-    CreatedBy, Deployment, Flow, Object, Place, PoolStatus, Retry, StateType, TaskRun, Text, WorkPool,
-    WorkQueue,
+    ConcurrencyOptions, CreatedBy, Deployment, Flow, Object, Place, PoolStatus, Retry, StateType, TaskRun,
+    Text, WorkPool, WorkQueue,
 };
 use crate::priority::Priority;
 
@@ -59,6 +59,7 @@ struct DeploymentRecord {
     work_queue_name: Option<Text>,
     work_queue_id: Option<QueueId>,
     concurrency_limit: Option<u32>,
+    concurrency_options: Option<ConcurrencyOptions>,
     #[serde(default)]
     priority: Priority,
     path: Option<Text>,
@@ -407,6 +408,7 @@ impl Core {
             // A record makes no runs, so it has no schedules to make them.
             schedules: Vec::new(),
             concurrency_limit: record.concurrency_limit,
+            concurrency_options: record.concurrency_options,
             parameters: record.parameters,
             tags: record.tags,
             labels: record.labels.unwrap_or_default(),

@@ -14,6 +14,7 @@ mod bulk;
 mod bulk_tests;
 mod chosen;
 mod claim;
+mod collision;
 mod core;
 mod deploy;
 mod error;

@@ -267,8 +267,8 @@ impl Core {
 
     /// The spot of a run that stands in line.
     pub(crate) fn spot_of(&self, row: u32) -> Option<super::ready::Spot> {
-        match self.work[row as usize] {
-            Work::Line(spot) => Some(spot),
+        match self.work.get(row as usize) {
+            Some(Work::Line(spot)) => Some(*spot),
             _ => None,
         }
     }

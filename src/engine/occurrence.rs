@@ -40,7 +40,7 @@ impl Core {
     /// A schedule-made run has become due: it is admitted, or set aside as missed.
     pub(crate) fn occurrence_due(&mut self, row: u32, due: i64, now_due: &mut DueNow) {
         let Some(origin) = Self::origin(self.run(row)) else {
-            self.enter_line(row);
+            self.come_due(row);
             self.changed();
             return;
         };
@@ -48,7 +48,7 @@ impl Core {
             && !work.unlist(due, row)
         {
             // Somebody moved it here: it is no occurrence of this instant.
-            self.enter_line(row);
+            self.come_due(row);
             self.changed();
             return;
         }
@@ -133,7 +133,7 @@ impl Core {
             .schedule_data(origin)
             .map_or(Overlap::Allow, |data| data.overlap);
         let Some(work) = self.remembered(origin.0, origin.1) else {
-            self.enter_line(row);
+            self.come_due(row);
             self.changed();
             return;
         };
@@ -166,7 +166,7 @@ impl Core {
         if let Some(work) = self.remembered(origin.0, origin.1) {
             work.live.insert(row);
         }
-        self.enter_line(row);
+        self.come_due(row);
         self.changed();
     }
 

@@ -137,6 +137,7 @@ impl Core {
         );
         assert_eq!(buffered, self.buffered_total, "buffered runs miscounted");
         self.check_schedules();
+        self.check_collisions();
         assert_eq!(scheduled, self.scheduled_total, "scheduled runs miscounted");
         assert_eq!(paused, self.paused_total, "paused runs miscounted");
         assert_eq!(held, self.held, "L2 broken: engine slots");

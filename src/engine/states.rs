@@ -273,6 +273,9 @@ impl Core {
                         self.retry_later(row, self.now());
                         self.run_mut(row).message = message;
                     }
+                    Instead::AwaitSlot if self.chosen_collides(row) => {
+                        entered = self.state_now(cancelled, cancelled.default_name(), message);
+                    }
                     Instead::AwaitSlot => {
                         let name = Text::of("AwaitingConcurrencySlot");
                         if self.run(row).state_name != name {
@@ -392,7 +395,7 @@ impl Core {
         if due > now {
             self.enter_later(row);
         } else {
-            self.enter_line(row);
+            self.come_due(row);
         }
     }
 

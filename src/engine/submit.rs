@@ -69,21 +69,23 @@ impl Core {
             .count();
         self.fits_waiting(batch.len() - later)?;
         self.fits_scheduled(later)?;
-        let first_of_batch = self.seq;
         let mut answers = Vec::with_capacity(batch.len());
         for new in batch {
-            answers.push(self.submit_in_batch(new, first_of_batch));
+            answers.push(self.submit_in_batch(new, &answers));
         }
         Ok(answers)
     }
 
-    fn submit_in_batch(&mut self, new: NewRun, first_of_batch: u64) -> Result<Submitted, Error> {
+    fn submit_in_batch(
+        &mut self,
+        new: NewRun,
+        before: &[Result<Submitted, Error>],
+    ) -> Result<Submitted, Error> {
         let prepared = self.prepare(new)?;
         let Some(existing) = self.existing(&prepared)? else {
             return Ok(self.accept(prepared));
         };
-        let row = self.find_run(existing.id)?;
-        if self.run(row).seq > first_of_batch {
+        if (before.iter().flatten()).any(|made| made.id == existing.id && !made.existing) {
             let key = prepared.body.key.as_deref().unwrap_or_default().to_owned();
             return Err(Error::Duplicate {
                 kind: "run with the idempotency key",
@@ -334,7 +336,7 @@ impl Core {
         if due > self.wall {
             self.enter_later(row);
         } else {
-            self.enter_line(row);
+            self.come_due(row);
         }
         Submitted {
             id,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{CatchUp, Object, Overlap, PoolStatus, Retry, Text};
+use super::{CatchUp, ConcurrencyOptions, Object, Overlap, PoolStatus, Retry, Text};
 use crate::ids::{DeploymentId, FlowId, QueueId, ScheduleId};
 use crate::limit::Request;
 use crate::priority::Priority;
@@ -40,6 +40,9 @@ pub struct Deployment {
     /// Most runs of it that are claimed at once.
     #[serde(default)]
     pub concurrency_limit: Option<u32>,
+    /// What becomes of runs that this limit refuses; none means that they wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_options: Option<ConcurrencyOptions>,
     /// Parameters of its runs, unless the run says otherwise.
     #[serde(default)]
     pub parameters: Object,
@@ -331,6 +334,12 @@ pub struct NewDeployment {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) limit: Option<NonZeroU32>,
+    #[serde(
+        default,
+        rename = "concurrency_options",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) options: Option<ConcurrencyOptions>,
     #[serde(default)]
     pub(crate) parameters: Object,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -394,6 +403,12 @@ impl NewDeployment {
     /// Most runs of it that are claimed at once. Default: unlimited.
     pub fn concurrency_limit(mut self, limit: NonZeroU32) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// What becomes of runs that its limit refuses. Default: they wait.
+    pub fn concurrency_options(mut self, options: ConcurrencyOptions) -> Self {
+        self.options = Some(options);
         self
     }
 
@@ -514,6 +529,7 @@ impl NewDeployment {
             description: self.description.map(Some),
             paused: self.paused,
             limit: self.limit.map(Some),
+            options: self.options.map(Some),
             parameters: Some(self.parameters),
             tags: self.tags,
             labels: Some(self.labels),
@@ -540,6 +556,7 @@ pub struct DeploymentPatch {
     pub(crate) version: Option<Option<Text>>,
     pub(crate) description: Option<Option<Text>>,
     pub(crate) limit: Option<Option<NonZeroU32>>,
+    pub(crate) options: Option<Option<ConcurrencyOptions>>,
     pub(crate) parameters: Option<Object>,
     pub(crate) tags: Option<Vec<Text>>,
     pub(crate) labels: Option<Object>,
@@ -585,6 +602,12 @@ impl DeploymentPatch {
     /// Sets or removes the limit. Lowering it kills nothing; raising or removing it lets waiting runs in.
     pub fn concurrency_limit(mut self, limit: Option<NonZeroU32>) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Sets what becomes of runs that the limit refuses from now on, or goes back to letting them wait.
+    pub fn concurrency_options(mut self, options: Option<ConcurrencyOptions>) -> Self {
+        self.options = Some(options);
         self
     }
 

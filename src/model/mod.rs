@@ -5,6 +5,7 @@
 //! reference's JSON, so a document written for one reads in the other; the other `New…` and `…Patch` types are made by
 //! their methods alone.
 
+mod collision;
 mod deployment;
 mod flow;
 mod policy;
@@ -15,6 +16,7 @@ mod run;
 mod state;
 mod text;
 
+pub use collision::{Collision, ConcurrencyOptions};
 pub use deployment::{
     Deployment, DeploymentPatch, DeploymentSchedule, NewDeployment, NewSchedule, SchedulePatch,
 };

@@ -6,6 +6,7 @@ mod attempts;
 mod bounds;
 mod checklist;
 mod clocks;
+mod collisions;
 mod entities;
 mod explain;
 mod keys;
