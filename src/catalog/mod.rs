@@ -26,6 +26,7 @@ pub(crate) use rows::{
 pub(crate) use table::Table;
 pub(crate) use view::{CatalogView, Stop, Tables};
 
+use crate::ids::DeploymentId;
 use crate::model::Text;
 
 /// All tables, and the unique keys of each.
@@ -42,7 +43,7 @@ pub(crate) struct Catalog {
     pub(crate) task_runs: Table<std::sync::Arc<TaskRunRow>>,
     pub(crate) pools: Table<std::sync::Arc<PoolRow>>,
     pub(crate) queues: Table<std::sync::Arc<QueueRow>>,
-    /// Rows of everything but the engine's own runs, whose ids hold their row.
+    /// Rows of everything but the runs and deployments whose ids hold their row: those that the engine made.
     pub(crate) by_id: HashMap<Uuid, u32>,
     pub(crate) flow_names: HashMap<Text, u32>,
     /// (flow row, name).
@@ -50,4 +51,28 @@ pub(crate) struct Catalog {
     pub(crate) pool_names: HashMap<Text, u32>,
     /// (pool row, name).
     pub(crate) queue_names: HashMap<(u32, Text), u32>,
+}
+
+impl Catalog {
+    /// The row of a deployment, loaded records included. The id itself mostly says where to look.
+    pub(crate) fn deployment(&self, id: DeploymentId) -> Option<u32> {
+        let is = |row: &u32| self.deployments.get(*row).is_some_and(|held| held.data.id == id);
+        let own = row_in(id.uuid());
+        Some(own)
+            .filter(is)
+            .or_else(|| self.by_id.get(&id.uuid()).copied().filter(is))
+    }
+
+    /// Notes the row of a deployment, unless its id says it.
+    pub(crate) fn note_deployment(&mut self, id: DeploymentId, row: u32) {
+        if row_in(id.uuid()) != row {
+            self.by_id.insert(id.uuid(), row);
+        }
+    }
+}
+
+/// The row that an id made by the engine holds; any number for another id.
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are the row")]
+pub(crate) const fn row_in(id: Uuid) -> u32 {
+    id.as_u128() as u32
 }

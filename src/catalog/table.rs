@@ -14,6 +14,8 @@ use std::sync::Arc;
 const CHUNK: usize = 64;
 /// Chunks in a node.
 const NODE: usize = 64;
+/// Chunks that are sooner copied one by one than with the whole root.
+const FEW: usize = 64;
 
 type Chunk<T> = Vec<Option<T>>;
 
@@ -60,6 +62,14 @@ impl Changes {
     pub(crate) fn is_none(&self) -> bool {
         matches!(self, Self::Rows(marks) if marks.is_empty())
     }
+
+    /// The chunks in which rows changed, if they are few.
+    pub(crate) fn few(&self) -> Option<&[Mark]> {
+        match self {
+            Self::Rows(marks) if marks.len() <= FEW => Some(marks),
+            _ => None,
+        }
+    }
 }
 
 /// Rows of one chunk.
@@ -92,8 +102,15 @@ impl Mark {
 /// The rows of a table as they were when the view was taken. Costs memory only for what changes meanwhile.
 #[derive(Clone, Debug)]
 pub(crate) struct View<T> {
-    root: Vec<Arc<Vec<Arc<Chunk<T>>>>>,
+    shown: Shown<T>,
     rows: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Shown<T> {
+    All(Vec<Arc<Vec<Arc<Chunk<T>>>>>),
+    /// Some chunks, ascending by their numbers.
+    Some(Vec<(u32, Arc<Chunk<T>>)>),
 }
 
 fn split(row: u32) -> (usize, usize, usize) {
@@ -214,7 +231,22 @@ impl<T: Clone> Table<T> {
 
     pub(crate) fn view(&self) -> View<T> {
         View {
-            root: self.root.clone(),
+            shown: Shown::All(self.root.clone()),
+            rows: self.rows,
+        }
+    }
+
+    /// A view that shows the rows near those that are marked, and no others: for who takes in a few changes of a large table.
+    pub(crate) fn view_near(&self, marks: &[Mark]) -> View<T> {
+        let chunk = |number: u32| {
+            let (node, chunk, _) = split(number * u64::BITS);
+            self.root.get(node)?.get(chunk).cloned()
+        };
+        let chunks = marks
+            .iter()
+            .filter_map(|mark| Some((mark.chunk, chunk(mark.chunk)?)));
+        View {
+            shown: Shown::Some(chunks.collect()),
             rows: self.rows,
         }
     }
@@ -280,7 +312,7 @@ impl Marks {
 impl<T> View<T> {
     /// A view of nothing.
     pub(crate) const EMPTY: Self = Self {
-        root: Vec::new(),
+        shown: Shown::Some(Vec::new()),
         rows: 0,
     };
 
@@ -290,7 +322,13 @@ impl<T> View<T> {
     }
 
     pub(crate) fn get(&self, row: u32) -> Option<&T> {
-        get(&self.root, row)
+        match &self.shown {
+            Shown::All(root) => get(root, row),
+            Shown::Some(chunks) => {
+                let at = chunks.binary_search_by_key(&(row / u64::BITS), |(number, _)| *number);
+                chunks[at.ok()?].1.get(row as usize % CHUNK)?.as_ref()
+            }
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
@@ -359,7 +397,9 @@ mod tests {
                     Op::View => {
                         views.push((table.view(), model.clone()));
                         let Changes::Rows(marks) = table.changes() else { panic!("asked before") };
+                        let near = table.view_near(&marks);
                         for (row, light) in marks.iter().flat_map(|mark| mark.rows()) {
+                            prop_assert_eq!(near.get(row), table.get(row));
                             prop_assert!(!(light && whole.contains(&row)), "a whole change passed for a light one");
                             match table.get(row) {
                                 Some(value) => followed.insert(row, *value),

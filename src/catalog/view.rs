@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::rows::{DeploymentRow, FlowRow, PoolRow, QueueRow, RunLimits, RunRow, TaskRunRow, When};
-use super::table::{Changes, View};
+use super::table::{Changes, Mark, View};
 use crate::filter::{Entity, Field, Records, Relation, Tags, Value};
 use crate::ids::TaskRunId;
 use crate::limit::LimitKey;
@@ -46,18 +46,26 @@ pub(crate) struct Stop {
 }
 
 /// Which tables a view is to show.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Tables {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tables<'a> {
     None,
+    /// Of one table the rows near some marks.
+    Near(Entity, &'a [Mark]),
     Only(Entity),
     All,
 }
 
-impl Tables {
-    fn has(self, entity: Entity) -> bool {
-        // The status of a deployment or pool follows from its queues.
-        let needed = entity == Entity::Queue && matches!(self, Self::Only(Entity::Deployment | Entity::Pool));
-        needed || self == Self::All || self == Self::Only(entity)
+impl Tables<'_> {
+    fn of<T: Clone>(self, entity: Entity, table: &super::Table<T>) -> View<T> {
+        let whole = match self {
+            Self::Near(near, marks) if near == entity => return table.view_near(marks),
+            Self::None | Self::Near(..) => false,
+            // The status of a deployment or pool follows from its queues.
+            Self::Only(Entity::Deployment | Entity::Pool) if entity == Entity::Queue => true,
+            Self::Only(only) => only == entity,
+            Self::All => true,
+        };
+        if whole { table.view() } else { View::EMPTY }
     }
 }
 
@@ -65,20 +73,17 @@ impl super::Catalog {
     /// The tables asked for; the others are empty in it.
     pub(crate) fn view(
         &self,
-        tables: Tables,
+        tables: Tables<'_>,
         stopped: HashMap<u32, Stop>,
         stopped_by_name: HashMap<LimitKey, Stop>,
     ) -> CatalogView {
-        fn view<T: Clone>(wanted: bool, table: &super::Table<T>) -> View<T> {
-            if wanted { table.view() } else { View::EMPTY }
-        }
         CatalogView {
-            flows: view(tables.has(Entity::Flow), &self.flows),
-            deployments: view(tables.has(Entity::Deployment), &self.deployments),
-            runs: view(tables.has(Entity::Run), &self.runs),
-            task_runs: view(tables.has(Entity::TaskRun), &self.task_runs),
-            pools: view(tables.has(Entity::Pool), &self.pools),
-            queues: view(tables.has(Entity::Queue), &self.queues),
+            flows: tables.of(Entity::Flow, &self.flows),
+            deployments: tables.of(Entity::Deployment, &self.deployments),
+            runs: tables.of(Entity::Run, &self.runs),
+            task_runs: tables.of(Entity::TaskRun, &self.task_runs),
+            pools: tables.of(Entity::Pool, &self.pools),
+            queues: tables.of(Entity::Queue, &self.queues),
             stopped,
             stopped_by_name,
             polled: super::Polled::default(),

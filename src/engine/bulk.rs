@@ -220,9 +220,7 @@ impl sealed::Change for DeploymentChange {
     }
 
     fn row(core: &Core, id: DeploymentId) -> Option<u32> {
-        let row = *core.catalog.by_id.get(&id.uuid())?;
-        let held = core.catalog.deployments.get(row)?;
-        (held.data.id == id).then_some(row)
+        core.catalog.deployment(id)
     }
 
     fn changes(self, core: &Core, row: u32) -> Result<bool, Error> {

@@ -18,15 +18,9 @@ use crate::model::{
 
 impl Core {
     pub(crate) fn deployment_row(&self, id: DeploymentId) -> Result<u32, Error> {
-        let row = self.catalog.by_id.get(&id.uuid()).copied();
-        let row = row.filter(|&row| {
-            self.catalog
-                .deployments
-                .get(row)
-                .is_some_and(|held| held.data.id == id)
-        });
         // A loaded record is there to be read, not to make runs of.
-        row.filter(|&row| self.deployments.get(row as usize).is_some_and(Option::is_some))
+        (self.catalog.deployment(id))
+            .filter(|&row| self.deployments.get(row as usize).is_some_and(Option::is_some))
             .ok_or_else(|| Error::NotFound {
                 kind: "deployment",
                 name: id.to_string(),
@@ -161,7 +155,8 @@ impl Core {
         // Nothing below fails.
         let queue = queue.unwrap_or_else(|| self.default_queue());
         let flow = self.flow(&new.flow)?;
-        let (id, at) = (DeploymentId::from_uuid(self.ids.uuid()), instant(self.wall));
+        let id = DeploymentId::from_uuid(self.ids.uuid_in(self.catalog.deployments.next_row()));
+        let at = instant(self.wall);
         let schedules = new
             .schedules
             .into_iter()
@@ -205,7 +200,7 @@ impl Core {
             queue: Some(queue),
             tags,
         }));
-        self.catalog.by_id.insert(id.uuid(), row);
+        self.catalog.note_deployment(id, row);
         self.catalog.deployment_names.insert((flow, new.name), row);
         self.changed();
         self.employ(row);

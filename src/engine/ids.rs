@@ -30,7 +30,8 @@ impl Random {
 ///
 /// Ids of runs are version 7 and ascend in the order of acceptance: 48 bits of milliseconds, 12 bits of a counter
 /// inside the millisecond, then 30 random bits and the 32-bit row. So a run is found by its id without a map: take
-/// the row out of the id, and compare the whole id with the one that the row holds. Other ids are random (version 4).
+/// the row out of the id, and compare the whole id with the one that the row holds. Ids of deployments are random (version 4) but
+/// for the same 32 bits. Other ids are random.
 #[derive(Clone, Debug)]
 pub(crate) struct Ids {
     random: Random,
@@ -67,6 +68,12 @@ impl Ids {
         uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
     }
 
+    /// A random id of what lies in `row`.
+    pub(crate) fn uuid_in(&mut self, row: u32) -> Uuid {
+        let bits = self.uuid().as_u128() & !u128::from(u32::MAX) | u128::from(row);
+        Uuid::from_u128(bits)
+    }
+
     /// The id of a run that is accepted at `micros` and lies in `row`.
     pub(crate) fn run(&mut self, micros: i64, row: u32) -> RunId {
         let millis = u64::try_from(micros / 1000).unwrap_or(0) & 0xffff_ffff_ffff;
@@ -80,9 +87,8 @@ impl Ids {
 }
 
 /// The row that an id made by [`Ids::run`] names. Any other id gives some number that will not fit its row.
-#[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are the row")]
 pub(crate) const fn row_of(id: RunId) -> u32 {
-    id.uuid().as_u128() as u32
+    crate::catalog::row_in(id.uuid())
 }
 
 #[cfg(test)]

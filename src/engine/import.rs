@@ -325,7 +325,7 @@ impl Import<'_> {
                 queue,
                 tags,
             }));
-            self.core.catalog.by_id.insert(data.id.uuid(), row);
+            self.core.catalog.note_deployment(data.id, row);
             self.names.deployments.insert(data.id, row);
             if self
                 .core

@@ -278,8 +278,9 @@ impl Core {
         ];
         for (kind, ids) in ids {
             for (index, id) in ids.into_iter().enumerate() {
-                let known =
-                    self.catalog.by_id.contains_key(&id) || self.run_row(RunId::from_uuid(id)).is_some();
+                let known = self.catalog.by_id.contains_key(&id)
+                    || self.catalog.deployment(DeploymentId::from_uuid(id)).is_some()
+                    || self.run_row(RunId::from_uuid(id)).is_some();
                 if known || !seen.insert(id) {
                     return Err(damaged(
                         format!("{kind}[{index}].id"),
@@ -433,20 +434,12 @@ impl Core {
             queue,
             tags,
         }));
-        self.catalog.by_id.insert(id.uuid(), row);
+        self.catalog.note_deployment(id, row);
         self.catalog.deployment_names.insert((flow, name), row);
     }
 
     fn load_run(&mut self, record: RunRecord) {
-        let deployment = record.deployment_id.and_then(|id| {
-            let row = self.catalog.by_id.get(&id.uuid()).copied();
-            row.filter(|&row| {
-                self.catalog
-                    .deployments
-                    .get(row)
-                    .is_some_and(|held| held.data.id == id)
-            })
-        });
+        let deployment = record.deployment_id.and_then(|id| self.catalog.deployment(id));
         let body = RunBody {
             limits: None,
             flow: self.flow_of(record.flow_id).expect("links were checked"),

@@ -126,7 +126,7 @@ impl Core {
     }
 
     /// These tables as they are now. Whether a run is blocked can be told only `with_places`.
-    fn view_of(&self, tables: Tables, with_places: bool) -> CatalogView {
+    fn view_of(&self, tables: Tables<'_>, with_places: bool) -> CatalogView {
         let (mut stopped, mut by_name) = (HashMap::new(), HashMap::new());
         if with_places && self.ready.blocked() > 0 {
             for (limit, head) in self.ready.stops() {
@@ -380,98 +380,100 @@ impl Engine {
         shows_rows: bool,
         effects: &mut Effects,
     ) -> Result<Asked<'_>, Error> {
-        /// What the index is good for.
-        enum State {
-            /// The table is too small for one.
-            Small,
-            Behind,
-            Ready,
-        }
         let entity = query.entity();
         let lock = &self.shared.indexes.0[entity as usize];
-        let shows_place = shows_rows && entity == Entity::Run;
-        // What a plan reads besides the index.
-        let tables = |plan: &Plan| match (plan.reads_rows || shows_place, shows_rows) {
-            (true, _) => Tables::All,
-            (false, true) => Tables::Only(entity),
-            (false, false) => Tables::None,
-        };
         loop {
-            let index = lock.read();
-            let plan = Plan::of(query, &index);
-            let places = plan.reads_place || shows_place;
-            let (state, view, version) = self.call_quietly(effects, |core| {
-                let state = if core.catalog.count(entity) < core.settings.index_from {
-                    State::Small
-                } else if index.has(&plan.wants) && core.catalog.is_unchanged(entity) {
-                    State::Ready
-                } else {
-                    State::Behind
-                };
-                let tables = match state {
-                    State::Small => Tables::All,
-                    State::Behind => Tables::None,
-                    State::Ready => tables(&plan),
-                };
-                Ok((state, core.view_of(tables, places), core.version))
-            })?;
-            match state {
-                State::Ready => {
-                    return Ok(Asked {
-                        found: answer(query, &index, &view, wanted),
-                        version,
-                        view,
-                        index: Some(index),
-                    });
+            // Who finds nobody reading has the index for itself, and needs one look at the engine.
+            if let Some(index) = lock.try_write() {
+                match self.asked_alone(query, wanted, shows_rows, index, effects)? {
+                    Some(asked) => return Ok(asked),
+                    None => continue,
                 }
-                State::Small => {
-                    drop(index);
-                    let answer = query.run(&view, view.rows(entity));
-                    return Ok(Asked {
-                        found: Found {
-                            rows: answer.rows,
-                            count: Some(answer.count),
-                            way: Way::Scan,
-                            looked: u64::from(view.bound(entity)),
-                        },
-                        version,
-                        view,
-                        index: None,
-                    });
-                }
-                State::Behind => drop(index),
             }
-            let mut index = lock.write();
-            let plan = Plan::of(query, &index);
-            let (places, tables) = (plan.reads_place || shows_place, tables(&plan));
-            let tables = if tables == Tables::None {
-                Tables::Only(entity)
-            } else {
-                tables
-            };
-            let (view, version, changes) = self.call_quietly(effects, |core| {
-                Ok((
-                    core.view_of(tables, places),
-                    core.version,
-                    core.catalog.changes(entity),
-                ))
+            let index = lock.read();
+            let plan = Plan::of(query, &index, wanted);
+            let ready = self.call_quietly(effects, |core| {
+                let small = core.catalog.count(entity) < core.settings.index_from;
+                let ready = !small && index.has(&plan.wants) && core.catalog.is_unchanged(entity);
+                Ok(ready.then(|| {
+                    let (tables, places) = plan.reads(entity, shows_rows);
+                    (core.view_of(tables, places), core.version)
+                }))
             })?;
+            if let Some((view, version)) = ready {
+                return Ok(Asked {
+                    found: answer(query, &index, &view, wanted),
+                    version,
+                    view,
+                    index: Some(index),
+                });
+            }
+            drop(index);
+            if let Some(asked) = self.asked_alone(query, wanted, shows_rows, lock.write(), effects)? {
+                return Ok(asked);
+            }
+        }
+    }
+
+    /// The answer, by who may change the index; `None` when, brought up, it turns out to need another plan.
+    fn asked_alone<'a>(
+        &'a self,
+        query: &Query,
+        wanted: Wanted,
+        shows_rows: bool,
+        mut index: RwLockWriteGuard<'a, Index>,
+        effects: &mut Effects,
+    ) -> Result<Option<Asked<'a>>, Error> {
+        let entity = query.entity();
+        let plan = Plan::of(query, &index, wanted);
+        let has = index.has(&plan.wants);
+        let (view, version, changes) = self.call_quietly(effects, |core| {
+            let (tables, places) = plan.reads(entity, shows_rows);
+            if core.catalog.count(entity) < core.settings.index_from {
+                // Too small for an index.
+                return Ok((core.view_of(Tables::All, places), core.version, None));
+            }
+            let changes = core.catalog.changes(entity);
+            let tables = match (tables, changes.few()) {
+                (Tables::None, _) if has && changes.is_none() => Tables::None,
+                (Tables::None, Some(marks)) if has && index.follows(&changes) => Tables::Near(entity, marks),
+                (Tables::None, _) => Tables::Only(entity),
+                (tables, _) => tables,
+            };
+            Ok((core.view_of(tables, places), core.version, Some(changes)))
+        })?;
+        let Some(changes) = changes else {
+            drop(index);
+            let answer = query.run(&view, view.rows(entity));
+            return Ok(Some(Asked {
+                found: Found {
+                    rows: answer.rows,
+                    count: Some(answer.count),
+                    way: Way::Scan,
+                    looked: u64::from(view.bound(entity)),
+                },
+                version,
+                view,
+                index: None,
+            }));
+        };
+        if !has || !changes.is_none() {
             if !index.is_synced() || !changes.is_none() {
                 index.sync(&view, changes);
             }
             index.build(&plan.wants, &view);
             // A field may have turned out to be one that is read from its rows.
-            let settled = Plan::of(query, &index);
+            let settled = Plan::of(query, &index, wanted);
             if !index.has(&settled.wants) || settled.reads_rows != plan.reads_rows {
-                continue;
+                return Ok(None);
             }
-            let index = RwLockWriteGuard::downgrade(index);
-            return Ok(Asked {
-                found: answer(query, &index, &view, wanted),
-                version,
-                view,
-                index: Some(index),
-            });
         }
+        let index = RwLockWriteGuard::downgrade(index);
+        Ok(Some(Asked {
+            found: answer(query, &index, &view, wanted),
+            version,
+            view,
+            index: Some(index),
+        }))
     }
 }

@@ -7,20 +7,22 @@
 //!
 //! | part | answers | bytes a row |
 //! |---|---|---|
-//! | [`Values`] | fields with few different values; relations to one row | 6 |
+//! | [`Values`] | fields with few different values; relations to one row | 3 |
 //! | [`TagLists`] | tags | 6 a tag, and 4 |
-//! | [`Texts`] | names: containing, starting, ending, `like`, equal | the text, 2 for each trigram, and 4 |
+//! | [`Texts`] | names: containing, starting, ending, `like`, equal | the text, 2 for each trigram and frequent word, and 4 |
 //! | [`Numbers`] | instants, durations and numbers | 8 |
 //! | [`Order`] | the first rows of a sort, from any place on | 10 |
 //!
 //! Every part answers exactly: a trigram only proposes rows, and their texts decide.
 
+mod codes;
 mod lists;
 mod numbers;
 mod order;
 mod set;
 mod text;
 mod values;
+mod words;
 
 use std::cmp::Ordering;
 
@@ -221,12 +223,21 @@ impl Index {
             && wants.order.is_none_or(|key| self.order(key).is_some())
     }
 
+    /// Whether these changes are taken in row by row: then a view of the rows that changed is enough for [`sync`](Self::sync).
+    pub(crate) fn follows(&self, changes: &Changes) -> bool {
+        match changes {
+            Changes::All => false,
+            Changes::Rows(marks) => self.synced && changed(marks) * 2 <= self.live.len().max(4_096),
+        }
+    }
+
     /// Brings the index up to the version of `view`. `changes` are the rows that changed since the last sync.
     pub(crate) fn sync(&mut self, view: &CatalogView, changes: Changes) {
-        let started = std::mem::replace(&mut self.synced, false);
+        let follows = self.follows(&changes);
+        self.synced = false;
         let rows = view.bound(self.entity);
         match changes {
-            Changes::Rows(marks) if started && changed(&marks) * 2 <= self.live.len().max(4_096) => {
+            Changes::Rows(marks) if follows => {
                 self.bound = rows;
                 self.follow(view, marks.iter().flat_map(|mark| mark.rows()));
             }
@@ -234,6 +245,11 @@ impl Index {
             _ => self.renew(view, rows),
         }
         self.drop_unfit();
+        for (_, column) in &mut self.fields {
+            if let Column::Text(texts) = column {
+                texts.refresh(&self.live);
+            }
+        }
         self.synced = true;
     }
 

@@ -192,6 +192,44 @@ impl RowSet {
         }
     }
 
+    /// How many blocks there are up to the last row.
+    pub(crate) fn blocks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Adds the offsets of a block's rows to `out`, ascending.
+    pub(crate) fn offsets(&self, block: usize, out: &mut Vec<u16>) {
+        match self.chunks.get(block) {
+            None => {}
+            Some(Chunk::Few(offsets)) => out.extend_from_slice(offsets),
+            Some(Chunk::Many(words, _)) => out.extend(bits(&words[..]).map(low)),
+        }
+    }
+
+    /// Keeps of some ascending offsets of a block those in the set.
+    pub(crate) fn retain(&self, block: usize, offsets: &mut Vec<u16>) {
+        match self.chunks.get(block) {
+            None => offsets.clear(),
+            Some(Chunk::Many(words, _)) => {
+                let mut kept = 0;
+                for at in 0..offsets.len() {
+                    let offset = offsets[at];
+                    // Written in any case: there is no branch to guess wrong.
+                    offsets[kept] = offset;
+                    kept += usize::from(words[offset as usize / 64] >> (offset % 64) & 1 == 1);
+                }
+                offsets.truncate(kept);
+            }
+            Some(Chunk::Few(held)) => {
+                let mut rest = &held[..];
+                offsets.retain(|offset| {
+                    rest = &rest[ahead(rest, *offset)..];
+                    rest.first() == Some(offset)
+                });
+            }
+        }
+    }
+
     /// Gives back what the lists have grown beyond their length.
     pub(crate) fn shrink(&mut self) {
         self.chunks.shrink_to_fit();
@@ -223,6 +261,16 @@ pub(crate) fn bits(words: &[u64]) -> impl Iterator<Item = u32> + '_ {
             Some(index * 64 + bit)
         })
     })
+}
+
+/// How many of some ascending offsets lie before `wanted`, which is not far: steps that double, then halves.
+fn ahead(offsets: &[u16], wanted: u16) -> usize {
+    let mut step = 1;
+    while step < offsets.len() && offsets[step] < wanted {
+        step *= 2;
+    }
+    let (low, high) = (step / 2, offsets.len().min(step + 1));
+    low + offsets[low..high].partition_point(|&offset| offset < wanted)
 }
 
 fn split(row: u32) -> (usize, u16) {
@@ -280,6 +328,14 @@ mod tests {
                 prop_assert!(is(&not).iter().zip(&expected).all(|(a, b)| a != b));
                 for row in (base..base + 65_536).step_by(997) {
                     prop_assert_eq!(set.contains(row), model.contains(&row));
+                }
+                let mut all = Vec::new();
+                set.offsets(block, &mut all);
+                prop_assert!(all.iter().map(|&offset| offset as usize).eq((0..BLOCK).filter(|&n| expected[n])));
+                for step in [1, 7, 500, 9_001] {
+                    let mut kept: Vec<u16> = (0..BLOCK).step_by(step).map(|n| low(u32::try_from(n).unwrap())).collect();
+                    set.retain(block, &mut kept);
+                    prop_assert!(kept.iter().map(|&offset| offset as usize).eq((0..BLOCK).step_by(step).filter(|&n| expected[n])));
                 }
             }
         }

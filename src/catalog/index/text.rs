@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 
 use super::lists::Lists;
 use super::set::RowSet;
+use super::words::Words;
 use crate::filter::{Op, Set, Value, fold};
 
 /// The texts of all rows, side by side, with an index of trigrams.
@@ -20,6 +21,7 @@ pub(crate) struct Texts {
     texts: Lists<u8>,
     nulls: RowSet,
     grams: HashMap<[u8; 3], RowSet>,
+    words: Words,
 }
 
 impl Texts {
@@ -60,6 +62,7 @@ impl Texts {
             }
         });
         made.grams.values_mut().for_each(RowSet::shrink);
+        made.words = Words::build(rows, &made.texts);
         made
     }
 
@@ -93,8 +96,22 @@ impl Texts {
         for gram in after.iter().filter(|gram| before.binary_search(gram).is_err()) {
             self.grams.entry(*gram).or_default().insert(row);
         }
+        self.words.remove(row, self.texts.get(row));
         self.texts.set(row, text.as_bytes());
+        self.words.insert(row, text.as_bytes());
         true
+    }
+
+    /// Chooses words anew when the rows, which are `rows` now, have become many more.
+    pub(crate) fn refresh(&mut self, rows: &RowSet) {
+        if self.words.is_outgrown(rows.len()) {
+            self.words = Words::build(rows, &self.texts);
+        }
+    }
+
+    /// Sets of rows whose texts surely hold these small letters, each larger than the next.
+    pub(crate) fn proven(&self, needle: &[u8]) -> Vec<&RowSet> {
+        self.words.with(needle)
     }
 
     /// What a text must have for an operator to hold: one of some lists of sets must hold the row in all of its sets.

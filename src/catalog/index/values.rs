@@ -4,24 +4,22 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::codes::{Codes, NONE};
 use super::set::RowSet;
 use crate::filter::{Owned, Value};
 
-/// The code of a row that is not there.
-const NONE: u32 = u32::MAX;
-
 /// An inverted index: for each value, the rows that have it; for each row, which value.
 ///
-/// Four bytes a row and about two more for its place in a set. A change costs a comparison, and if the value is
+/// One byte a row (two or four where values are many) and about two more for its place in a set. A change costs a comparison, and if the value is
 /// another one, two sets.
 ///
 /// # Invariants
 ///
-/// * **I1** `codes[row]` is `c` exactly when `sets[c]` holds the row, and no other set does;
+/// * **I1** the code of a row is `c` exactly when `sets[c]` holds the row, and no other set does;
 /// * **I2** `numbers` leads from each value that some row has to its code; the other codes are in `vacant`.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
-    codes: Vec<u32>,
+    codes: Codes,
     keys: Vec<Owned>,
     sets: Vec<RowSet>,
     numbers: HashMap<Owned, u32>,
@@ -59,7 +57,7 @@ impl Values {
     /// The code of a row's value; `u32::MAX` when there is no such row.
     #[inline]
     pub(crate) fn of(&self, row: u32) -> u32 {
-        self.codes.get(row as usize).copied().unwrap_or(NONE)
+        self.codes.get(row)
     }
 
     /// Notes the value of a row, or that the row is gone.
@@ -80,10 +78,7 @@ impl Values {
             }
         }
         let after = value.map_or(NONE, |value| self.number(Owned::of(value)));
-        if self.codes.len() <= row as usize {
-            self.codes.resize(row as usize + 1, NONE);
-        }
-        self.codes[row as usize] = after;
+        self.codes.set(row, after);
         if after != NONE {
             self.sets[after as usize].insert(row); // I1
         }
@@ -104,7 +99,7 @@ impl Values {
     }
 
     pub(crate) fn shrink(&mut self) {
-        self.codes.shrink_to_fit();
+        self.codes.shrink();
         self.sets.iter_mut().for_each(RowSet::shrink);
     }
 }

@@ -3,10 +3,12 @@
 use std::cell::{Cell, RefCell};
 
 use super::texts::{plain_needle, text_passes};
+use super::ways::Wanted;
 use crate::catalog::index::{Column, Index, Numbers, RowSet, TagLists, Texts, Values, WORDS, Wants};
-use crate::catalog::view::CatalogView;
+use crate::catalog::view::{CatalogView, Tables};
 use crate::filter::{
-    Bound, By, Expr, Field, Filter, Node, Op, Owned, Program, Query, Relation, Set, Side, Test, Tested,
+    Bound, By, Entity, Expr, Field, Filter, Node, Op, Owned, Program, Query, Relation, Set, Side, Test,
+    Tested,
 };
 
 /// What a query needs, as far as its filter and sort say.
@@ -21,16 +23,27 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// What `query` needs of `index`, which need not be built yet.
-    pub(crate) fn of(query: &Query, index: &Index) -> Self {
+    pub(crate) fn of(query: &Query, index: &Index, wanted: Wanted) -> Self {
         let mut plan = Self::default();
         plan.need(query.filter().expr(), index);
-        match query.single_key().filter(|key| index.sorts_by(*key)) {
-            Some(key) if query.limit() > 0 => plan.wants.order = Some(key),
-            Some(_) => {}
-            None => plan.reads_rows = true,
+        if wanted.rows && query.limit() > 0 {
+            plan.wants.order = query.single_key().filter(|key| index.sorts_by(*key));
+            plan.reads_rows |= plan.wants.order.is_none();
+            plan.reads_place |= query.sort().iter().any(|key| key.field == Field::RunPlace);
         }
-        plan.reads_place |= query.sort().iter().any(|key| key.field == Field::RunPlace);
         plan
+    }
+
+    /// The tables that are read besides the index, and whether it matters which runs are blocked. `shows_rows` says that the answer is
+    /// made from the rows themselves.
+    pub(crate) fn reads(&self, entity: Entity, shows_rows: bool) -> (Tables<'static>, bool) {
+        let shows_place = shows_rows && entity == Entity::Run;
+        let tables = match (self.reads_rows || shows_place, shows_rows) {
+            (true, _) => Tables::All,
+            (false, true) => Tables::Only(entity),
+            (false, false) => Tables::None,
+        };
+        (tables, self.reads_place || shows_place)
     }
 
     fn need(&mut self, expr: &Expr, index: &Index) {
@@ -77,6 +90,8 @@ pub(super) struct Part<'a> {
     pub(super) share: f64,
     /// The price of asking one row, in nanoseconds or so.
     pub(super) each: f64,
+    /// The price of asking one of many rows of a block, ascending.
+    pub(super) listed: f64,
     /// The price of asking all rows by blocks, if all are still open.
     pub(super) whole: f64,
     /// The price of what sets alone can rule out, by blocks; and whether sets alone decide.
@@ -119,9 +134,22 @@ pub(super) enum What<'a> {
         /// For ASCII texts the test is a search for these small letters.
         plain: Option<Box<[u8]>>,
         candidates: Option<Vec<Vec<&'a RowSet>>>,
+        /// Rows in one of these pass, whatever else is to be said.
+        proven: Vec<&'a RowSet>,
     },
     /// The row itself is asked.
     Row(Program),
+}
+
+/// How blocks are narrowed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Narrow {
+    /// To the rows that pass.
+    Exactly,
+    /// By sets alone: no row is asked, and rows that do not pass may be left.
+    Loosely,
+    /// By sets alone, to rows that surely pass: some that pass may go.
+    Surely,
 }
 
 /// What an evaluation reads, and what it has looked at.
@@ -130,8 +158,7 @@ pub(super) struct Sources<'a> {
     pub(super) view: &'a CatalogView,
     /// Rows that were asked one by one, in the index or in their tables.
     pub(super) looked: Cell<u64>,
-    /// While set, blocks are narrowed by sets alone: no row is asked, and rows that do not pass may be left.
-    loose: Cell<bool>,
+    by: Cell<Narrow>,
     spare: RefCell<Vec<Box<[u64; WORDS]>>>,
 }
 
@@ -143,7 +170,7 @@ impl<'a> Sources<'a> {
             index,
             view,
             looked: Cell::new(0),
-            loose: Cell::new(false),
+            by: Cell::new(Narrow::Exactly),
             spare: RefCell::default(),
         }
     }
@@ -171,6 +198,7 @@ impl<'a> Sources<'a> {
                 Part {
                     share: 1.0 - inner.share,
                     each: inner.each,
+                    listed: inner.each,
                     whole: inner.whole + self.pass(),
                     sieve: inner.sieve + self.pass(),
                     exact: inner.exact,
@@ -184,8 +212,14 @@ impl<'a> Sources<'a> {
     }
 
     /// The price of one pass over the bits of all rows.
-    fn pass(&self) -> f64 {
+    pub(super) fn pass(&self) -> f64 {
         self.rows() / 64.0 * 0.3
+    }
+
+    /// The price of laying these sets over the bits of all rows, one after the other: those that are lists cost by the row.
+    fn sets(&self, sets: &[&RowSet]) -> f64 {
+        let list = |set: &&RowSet| Some(small(set.len())).filter(|len| *len < self.rows() / 16.0);
+        small(sets.len()) * self.pass() + 3.0 * sets.iter().take(1_024).filter_map(list).sum::<f64>()
     }
 
     fn all(&self, mut parts: Vec<Part<'a>>) -> Part<'a> {
@@ -194,9 +228,10 @@ impl<'a> Sources<'a> {
             let rank = |part: &Part<'_>| part.whole / (1.001 - part.share);
             rank(a).total_cmp(&rank(b))
         });
-        let (mut share, mut each, mut whole) = (1.0, 1.0, 0.0);
+        let (mut share, mut each, mut listed, mut whole) = (1.0, 1.0, 0.0, 0.0);
         for part in &parts {
             each += share * part.each;
+            listed += share * part.listed;
             whole += part.open(share, self);
             share *= part.share;
         }
@@ -206,6 +241,7 @@ impl<'a> Sources<'a> {
             what: What::All(parts),
             share,
             each,
+            listed,
             whole,
         }
     }
@@ -227,6 +263,7 @@ impl<'a> Sources<'a> {
             what: What::Any(parts),
             share: 1.0 - left,
             each,
+            listed: each,
             whole,
         }
     }
@@ -236,6 +273,7 @@ impl<'a> Sources<'a> {
             what: What::Row(Program::new(expr)),
             share: 0.3,
             each: 150.0,
+            listed: 150.0,
             whole: self.rows() * 150.0,
             sieve: 0.0,
             exact: false,
@@ -288,12 +326,13 @@ impl<'a> Sources<'a> {
                 .collect::<Vec<_>>()
         });
         let rows: usize = passing.iter().map(|set| set.len()).sum();
-        let asked = failing.as_ref().map_or(passing.len(), Vec::len);
+        let sieve = self.sets(failing.as_ref().unwrap_or(&passing));
         Part {
             share: self.share(rows),
-            each: 4.0,
-            whole: self.pass() * small(asked),
-            sieve: self.pass() * small(asked),
+            each: 10.0,
+            listed: 3.0,
+            whole: sieve,
+            sieve,
             exact: true,
             what: What::Values {
                 values,
@@ -338,11 +377,13 @@ impl<'a> Sources<'a> {
                 .map(|set| 1.0 - self.share(set.len()))
                 .product::<f64>()
         };
+        let sieve = self.sets(&sets) + self.pass();
         Part {
             share,
-            each: 5.0 * small(sets.len()),
-            whole: self.pass() * (small(sets.len()) + 1.0),
-            sieve: self.pass() * (small(sets.len()) + 1.0),
+            each: 25.0 * small(sets.len()),
+            listed: if all { 4.0 } else { 10.0 * small(sets.len()) },
+            whole: sieve,
+            sieve,
             exact: true,
             what: What::Sets { sets, all },
         }
@@ -368,7 +409,8 @@ impl<'a> Sources<'a> {
         Part {
             what,
             share: 0.3,
-            each: 4.0,
+            each: 6.0,
+            listed: 4.0,
             whole: self.rows() * 2.0,
             sieve: 0.0,
             exact: false,
@@ -379,11 +421,16 @@ impl<'a> Sources<'a> {
         let candidates = texts.candidates(op);
         let test = Program::new(expr);
         let plain = plain_needle(op);
+        let proven = plain
+            .as_deref()
+            .map_or_else(Vec::new, |needle| texts.proven(needle));
         let sets: usize = candidates
             .as_ref()
             .map_or(0, |lists| lists.iter().map(Vec::len).sum());
         // The rarest trigram says how many pass at most; its first rows say what part of them does.
-        let (mut share, mut open) = (0.3, 1.0);
+        let (mut share, mut open, mut proposed_most) = (0.3, 1.0, self.index.live().len());
+        // Of the rows that the rarest trigram leaves, those that the others leave too.
+        let mut rest = 1.0;
         if let Some(lists) = &candidates {
             let rarest: Vec<&RowSet> = lists.iter().filter_map(|list| list.first().copied()).collect();
             let some = rarest.iter().flat_map(|set| set.iter().take(SAMPLE));
@@ -395,21 +442,29 @@ impl<'a> Sources<'a> {
                 passed +=
                     u32::from(may && text_passes(texts, &test, plain.as_deref(), row, texts.bytes(row)));
             }
-            let most = self.share(rarest.iter().map(|set| set.len()).sum()).min(1.0);
+            proposed_most = proposed_most.min(rarest.iter().map(|set| set.len()).sum());
+            let most = self.share(proposed_most);
             let part = |hits: u32| most * (f64::from(hits) + 0.2) / (f64::from(asked) + 0.2);
             (share, open) = (part(passed), part(proposed));
+            rest = (f64::from(proposed) + 0.2) / (f64::from(asked) + 0.2);
         }
+        let sure: usize = proven.iter().map(|set| set.len()).sum();
+        let unproven = (self.rows() * open).min(small(proposed_most.saturating_sub(sure)));
+        let lists = candidates.iter().flatten();
+        let sieve = lists.map(|list| self.sets(list)).sum::<f64>() + 2.0 * self.sets(&proven);
         Part {
             what: What::Text {
                 texts,
                 test,
                 plain,
                 candidates,
+                proven,
             },
             share,
-            each: if sets == 0 { 40.0 } else { 6.0 + 40.0 * open },
-            whole: small(sets) * self.pass() + self.rows() * open * 40.0,
-            sieve: small(sets) * self.pass(),
+            each: if sets == 0 { 100.0 } else { 60.0 + 100.0 * open },
+            listed: if sets == 0 { 60.0 } else { 6.0 + 60.0 * rest },
+            whole: sieve + unproven * 40.0,
+            sieve,
             exact: false,
         }
     }
@@ -480,7 +535,11 @@ impl<'a> Sources<'a> {
                 test,
                 plain,
                 candidates,
+                proven,
             } => {
+                if proven.iter().take(PROOFS).any(|set| set.contains(row)) {
+                    return true;
+                }
                 let may = candidates
                     .as_ref()
                     .is_none_or(|lists| lists.iter().any(|list| list.iter().all(|set| set.contains(row))));
@@ -519,11 +578,16 @@ impl<'a> Sources<'a> {
                 });
                 open.copy_from_slice(passed);
             }),
-            // What may be left of the inner part must not be taken out.
-            What::Not(inner) if self.loose.get() && !inner.exact => {}
             What::Not(inner) => self.with_spare(open.len(), |passed| {
                 passed.copy_from_slice(open);
+                let by = self.by.get();
+                self.by.set(match by {
+                    Narrow::Exactly => Narrow::Exactly,
+                    Narrow::Loosely => Narrow::Surely,
+                    Narrow::Surely => Narrow::Loosely,
+                });
                 self.narrow(inner, block, passed);
+                self.by.set(by);
                 for (open, passed) in open.iter_mut().zip(&*passed) {
                     *open &= !passed;
                 }
@@ -531,7 +595,7 @@ impl<'a> Sources<'a> {
             What::Values { passing, failing, .. } => {
                 let asked = failing.as_ref().map_or(passing.len(), Vec::len);
                 // A set costs about as much as asking sixty rows.
-                if asked > 1 && !self.loose.get() && count(open) < asked as u64 * 60 {
+                if asked > 1 && self.by.get() == Narrow::Exactly && count(open) < asked as u64 * 60 {
                     self.sift(part, block, open);
                 } else if let Some(failing) = failing {
                     failing.iter().for_each(|set| set.and_not_into(block, open));
@@ -541,50 +605,102 @@ impl<'a> Sources<'a> {
             }
             What::Sets { sets, all: true } => sets.iter().for_each(|set| set.and_into(block, open)),
             What::Sets { sets, all: false } => self.keep_any(sets, block, open),
-            What::Text {
-                texts,
-                test,
-                plain,
-                candidates,
-            } => {
-                match candidates.as_deref() {
-                    None => {}
-                    Some([list]) => {
-                        for set in list {
-                            set.and_into(block, open);
-                            // So few texts are looked at sooner than another set.
-                            if count(open) < 32 {
-                                break;
-                            }
-                        }
-                    }
-                    Some(lists) => self.with_spare(open.len(), |passed| {
-                        passed.fill(0);
-                        self.with_spare(open.len(), |rest| {
-                            for list in lists {
-                                rest.copy_from_slice(open);
-                                list.iter().for_each(|set| set.and_into(block, rest));
-                                for (passed, rest) in passed.iter_mut().zip(&*rest) {
-                                    *passed |= rest;
-                                }
-                            }
-                        });
-                        open.copy_from_slice(passed);
-                    }),
+            What::Text { proven, .. } => match self.by.get() {
+                Narrow::Exactly if proven.is_empty() => {
+                    self.propose(part, block, open);
+                    self.sift_texts(part, block, open);
                 }
-                if !self.loose.get() {
-                    self.sift_texts(block, open, texts, test, plain.as_deref());
+                Narrow::Exactly => self.with_spare(open.len(), |sure| {
+                    sure.copy_from_slice(open);
+                    self.keep_any(proven, block, sure);
+                    self.propose(part, block, open);
+                    for (open, sure) in open.iter_mut().zip(&*sure) {
+                        *open &= !sure;
+                    }
+                    self.sift_texts(part, block, open);
+                    for (open, sure) in open.iter_mut().zip(&*sure) {
+                        *open |= sure;
+                    }
+                }),
+                Narrow::Loosely => self.propose(part, block, open),
+                Narrow::Surely => self.keep_any(proven, block, open),
+            },
+            What::Range { .. } | What::Number { .. } | What::Row(_) => self.sift(part, block, open),
+        }
+    }
+
+    /// Takes out of `open` the rows whose texts no trigram proposes.
+    fn propose(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
+        let What::Text { candidates, .. } = &part.what else {
+            return;
+        };
+        match candidates.as_deref() {
+            None => {}
+            Some([list]) => {
+                for set in list {
+                    set.and_into(block, open);
+                    // So few texts are looked at sooner than another set.
+                    if count(open) < 32 {
+                        break;
+                    }
                 }
             }
-            What::Range { .. } | What::Number { .. } | What::Row(_) => self.sift(part, block, open),
+            Some(lists) => self.with_spare(open.len(), |passed| {
+                passed.fill(0);
+                self.with_spare(open.len(), |rest| {
+                    for list in lists {
+                        rest.copy_from_slice(open);
+                        list.iter().for_each(|set| set.and_into(block, rest));
+                        for (passed, rest) in passed.iter_mut().zip(&*rest) {
+                            *passed |= rest;
+                        }
+                    }
+                });
+                open.copy_from_slice(passed);
+            }),
         }
     }
 
     /// Takes out of `open` what sets alone can tell not to pass.
     pub(super) fn sieve(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
-        self.loose.set(true);
+        self.by.set(Narrow::Loosely);
         self.narrow(part, block, open);
-        self.loose.set(false);
+        self.by.set(Narrow::Exactly);
+    }
+
+    /// Keeps of some ascending offsets of a block those whose rows pass.
+    pub(super) fn filter(&self, part: &Part<'_>, block: usize, offsets: &mut Vec<u16>) {
+        match &part.what {
+            What::All(parts) => {
+                for part in parts {
+                    if offsets.is_empty() {
+                        return;
+                    }
+                    self.filter(part, block, offsets);
+                }
+            }
+            What::Sets { sets, all } if *all || sets.len() == 1 => {
+                sets.iter().for_each(|set| set.retain(block, offsets));
+            }
+            What::Text {
+                candidates: Some(lists),
+                ..
+            } if lists.len() == 1 => {
+                // Bits are looked up at once; lists are gone through when few are left to look for.
+                for set in lists[0].iter().rev() {
+                    set.retain(block, offsets);
+                }
+                self.ask(part, block, offsets);
+            }
+            _ => self.ask(part, block, offsets),
+        }
+    }
+
+    /// Asks each of these rows.
+    fn ask(&self, part: &Part<'_>, block: usize, offsets: &mut Vec<u16>) {
+        let base = base(block);
+        self.look(offsets.len() as u64);
+        offsets.retain(|offset| self.passes(part, base + u32::from(*offset)));
     }
 
     /// Keeps the rows that are in one of the sets.
@@ -608,10 +724,12 @@ impl<'a> Sources<'a> {
     }
 
     fn sift_by(&self, block: usize, open: &mut [u64], passes: impl Fn(u32) -> bool) {
-        if self.loose.get() {
-            return;
+        match self.by.get() {
+            Narrow::Exactly => {}
+            Narrow::Loosely => return,
+            Narrow::Surely => return open.fill(0),
         }
-        let base = u32::try_from(block).expect("rows have 32 bits") << 16;
+        let base = base(block);
         let mut looked = 0;
         for (index, word) in (0..).zip(open) {
             let mut left = *word;
@@ -647,11 +765,19 @@ impl Part<'_> {
     }
 }
 
+/// So many sets are sooner asked for a row than its text.
+const PROOFS: usize = 3;
+
 /// Rows of a rare trigram that are looked at for an estimate.
 const SAMPLE: usize = 24;
 
 fn rows_of(sets: &[&RowSet]) -> u64 {
     sets.iter().map(|set| set.len() as u64).sum()
+}
+
+/// The first row of a block.
+pub(super) fn base(block: usize) -> u32 {
+    u32::try_from(block).expect("rows have 32 bits") << 16
 }
 
 pub(super) fn count(words: &[u64]) -> u64 {

@@ -1,20 +1,19 @@
 //! Tests of texts: whether one passes, and all of a block.
 
-use super::part::Sources;
+use super::part::{Part, Sources, What, base};
 use crate::catalog::index::Texts;
 use crate::filter::{Op, Program};
 
 impl Sources<'_> {
     /// Asks the text of every row that is open, some at a time: their reads of cold memory then go on side by side.
-    pub(super) fn sift_texts(
-        &self,
-        block: usize,
-        open: &mut [u64],
-        texts: &Texts,
-        test: &Program,
-        plain: Option<&[u8]>,
-    ) {
-        let base = u32::try_from(block).expect("rows have 32 bits") << 16;
+    pub(super) fn sift_texts(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
+        let What::Text {
+            texts, test, plain, ..
+        } = &part.what
+        else {
+            return;
+        };
+        let (base, plain) = (base(block), plain.as_deref());
         let mut rows = [0; 32];
         let mut some = 0;
         let ask = |rows: &[u32], open: &mut [u64]| {

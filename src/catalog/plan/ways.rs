@@ -1,6 +1,8 @@
 //! The ways to an answer, and the choice between them.
 
-use super::part::{Part, Sources, What, count};
+use std::ops::ControlFlow;
+
+use super::part::{Part, Sources, What, base, count};
 use crate::catalog::index::{Index, Order, Place, RowSet, WORDS, bits};
 use crate::catalog::view::CatalogView;
 use crate::filter::{Query, Tested, Way};
@@ -74,15 +76,17 @@ impl Job<'_> {
         let rarest = rarest(part);
         let pick = rarest.as_ref().map_or(f64::INFINITY, |sets| {
             let rare: usize = sets.iter().map(|set| set.len()).sum();
-            rare as f64 * (part.each + 4.0 + part.share * rows / (rare as f64 + 1.0) * 30.0)
+            rare as f64 * (part.listed + 4.0) + part.share * rows * 30.0
         });
-        let blocks = part.whole + 2_000.0;
+        // The bits of all rows are laid out, and gone through at the end.
+        let passes = 3.0 * self.sources.pass() + 2_000.0;
+        let blocks = part.whole + passes;
         if wanted.rows && (known.is_some() || !wanted.count) && self.order.is_some() {
             let reach = self.skip.saturating_add(self.take) as f64;
             let steps = (reach / part.share.max(1e-9)).min(rows);
             let each = part.each + 1.5;
             // A step through bits is a look at one, and few of them are asked.
-            let sieve = part.sieve + 2_000.0 + 2.0 * steps;
+            let sieve = part.sieve + passes + 3.0 * steps;
             let other = pick.min(sieve);
             // What passes may lie at the far end of the order. A walk is given up when it has cost what the other way costs.
             if steps * each <= other
@@ -99,9 +103,15 @@ impl Job<'_> {
             && pick < blocks
         {
             let mut matching: Vec<u32> = Vec::new();
+            let mut offsets = Vec::new();
             for set in sets {
-                self.sources.look(set.len() as u64);
-                matching.extend(set.iter().filter(|&row| self.sources.passes(part, row)));
+                for block in 0..set.blocks() {
+                    offsets.clear();
+                    set.offsets(block, &mut offsets);
+                    self.sources.filter(part, block, &mut offsets);
+                    let base = base(block);
+                    matching.extend(offsets.iter().map(|&offset| base + u32::from(offset)));
+                }
             }
             let count = matching.len() as u64;
             let found = if wanted.rows {
@@ -151,25 +161,46 @@ impl Job<'_> {
         let mut left = most as u64;
         let mut skip = self.skip;
         let mut found = Vec::with_capacity(self.take.min(1_024));
-        for row in order.from(self.start(order)) {
+        let ended = order.from(self.start(order)).try_for_each(|row| {
             if left == 0 {
-                self.sources.look(most as u64);
-                return None;
+                return ControlFlow::Break(false);
             }
             left -= 1;
             if self.sources.passes(part, row) {
                 if skip > 0 {
                     skip -= 1;
-                    continue;
-                }
-                found.push(row);
-                if found.len() == self.take {
-                    break;
+                } else {
+                    found.push(row);
+                    if found.len() == self.take {
+                        return ControlFlow::Break(true);
+                    }
                 }
             }
-        }
+            ControlFlow::Continue(())
+        });
         self.sources.look(most as u64 - left);
-        Some(found)
+        (ended != ControlFlow::Break(false)).then_some(found)
+    }
+
+    /// The window, from the rows whose bits are set and that pass, in the order of the sort.
+    fn stroll(&self, order: &Order, left: &[u64], passes: impl Fn(u32) -> bool) -> Vec<u32> {
+        let (mut found, mut skip) = (Vec::new(), self.skip);
+        // A loop inside the iterator: a step costs a nanosecond or two, and there may be tens of thousands.
+        let _ = order.from(self.start(order)).try_for_each(|row| {
+            if is_set(left, row) && passes(row) {
+                if skip > 0 {
+                    skip -= 1;
+                } else if found.len() < self.take {
+                    found.push(row);
+                }
+            }
+            if found.len() < self.take {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        found
     }
 
     /// The window, from all rows that match.
@@ -198,9 +229,7 @@ impl Job<'_> {
         if let Some(order) = self.order
             && is_walked(order, reach, total)
         {
-            let rows = order.from(self.start(order));
-            let rows = rows.filter(|&row| is_set(&left, row) && passes(row));
-            return (rows.skip(self.skip).take(self.take).collect(), Way::BlocksWalk);
+            return (self.stroll(order, &left, passes), Way::BlocksWalk);
         }
         (
             self.picked(bits(&left).filter(|&row| passes(row)).collect()),
@@ -231,9 +260,7 @@ impl Job<'_> {
         if let Some(order) = self.order
             && is_walked(order, reach, total)
         {
-            let rows = order.from(self.start(order)).filter(|&row| is_set(&left, row));
-            let found = rows.skip(self.skip).take(self.take).collect();
-            return (found, Some(total), Way::BlocksWalk);
+            return (self.stroll(order, &left, |_| true), Some(total), Way::BlocksWalk);
         }
         (self.picked(bits(&left).collect()), Some(total), Way::Blocks)
     }
