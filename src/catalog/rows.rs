@@ -75,6 +75,8 @@ pub(crate) struct RunBody {
     pub(crate) key: Option<Text>,
     pub(crate) retry: Retry,
     pub(crate) timeout: Option<Duration>,
+    /// When it ends if nobody has claimed it.
+    pub(crate) expires: When,
     /// None for a run that names no limit.
     pub(crate) limits: Option<Arc<RunLimits>>,
     pub(crate) auto_scheduled: bool,

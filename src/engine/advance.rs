@@ -35,13 +35,16 @@ impl Core {
                 .filter(|&at| at <= self.mono)
                 // Up to `seen` everything was done; a wall clock that stood still meanwhile does not put it earlier.
                 .map(|at| at.saturating_add(offset).max(seen));
-            let first = [run, wall, mono].into_iter().flatten().min();
+            let expiry = self.first_expiry().filter(|&at| at <= self.wall);
+            let first = [run, expiry, wall, mono].into_iter().flatten().min();
             let Some(at) = first else { break };
             if mono == Some(at) {
                 let (mono, event) = self.mono_timers.pop().expect("its deadline was seen");
                 self.mono_event(event, Instant { wall: at, mono });
             } else if run == Some(at) {
                 self.run_due(&mut due);
+            } else if expiry == Some(at) {
+                self.expire_first();
             } else {
                 let (_, WallEvent::Plan { deployment, schedule }) =
                     self.wall_timers.pop().expect("its deadline was seen");
@@ -54,6 +57,7 @@ impl Core {
 
     fn anything_due(&self) -> bool {
         self.due.first().is_some_and(|first| first.0 <= self.wall)
+            || self.first_expiry().is_some_and(|at| at <= self.wall)
             || self.wall_timers.deadline().is_some_and(|at| at <= self.wall)
             || self.mono_timers.deadline().is_some_and(|at| at <= self.mono)
     }
@@ -61,7 +65,8 @@ impl Core {
     /// How long until something becomes due; none when nothing will. What is due by a wall clock that went back is waited
     /// for until that clock has caught up, too.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let wall = [self.due.first().map(|first| first.0), self.wall_timers.deadline()];
+        let due = self.due.first().map(|first| first.0);
+        let wall = [due, self.first_expiry(), self.wall_timers.deadline()];
         let wall = wall
             .into_iter()
             .flatten()
@@ -77,6 +82,21 @@ impl Core {
         let mono = self.mono_timers.deadline().map(|at| at.saturating_sub(self.mono));
         let micros = [wall, mono].into_iter().flatten().min()?;
         Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+    }
+
+    fn first_expiry(&self) -> Option<i64> {
+        self.expiries.first().map(|first| first.0)
+    }
+
+    /// Ends the first run whose time is over before anybody has claimed it.
+    fn expire_first(&mut self) {
+        let Some((at, row)) = self.expiries.pop_first() else {
+            return;
+        };
+        self.leave(row);
+        let message = Text::of("nobody had claimed it by the instant that it was of use until");
+        let name = Text::of("Expired");
+        self.finish(row, StateType::Cancelled, name, Some(message), at);
     }
 
     fn run_due(&mut self, now_due: &mut DueNow) {
@@ -96,6 +116,9 @@ impl Core {
 
     fn mono_event(&mut self, event: MonoEvent, at: Instant) {
         match event {
+            MonoEvent::Retry { row } if matches!(self.work[row as usize], Work::Kept(_)) => {
+                self.kept_due(row, at.wall);
+            }
             MonoEvent::Retry { row } => {
                 self.forget_retry(row);
                 // A retry stands in line by the instant it was due, behind what was accepted before.
@@ -135,7 +158,7 @@ impl Core {
     }
 
     /// How long a run whose attempt ended waits for the next, chance included, in microseconds.
-    fn retry_delay(&mut self, row: u32) -> i64 {
+    pub(crate) fn retry_delay(&mut self, row: u32) -> i64 {
         let run = self.run(row);
         let retry = &run.body.retry;
         let delay = i64::try_from(retry.delay_after(run.attempt).as_micros()).unwrap_or(i64::MAX);
@@ -169,6 +192,7 @@ impl Core {
         self.queues[queue as usize].retrying.insert(entry);
         self.scheduled_total += 1;
         self.set_work(row, Work::Retry(timer));
+        self.await_expiry(row);
         self.totals.retried += 1;
         self.effects.ring = true;
     }

@@ -109,6 +109,17 @@ impl Core {
         Ok(Ok(self.claim_chosen(row, state, name, None)))
     }
 
+    /// What is due in a queue, in claim order: what waits in line, and between that what kept its slots.
+    fn line_of(&self, queue: u32) -> impl Iterator<Item = (Head, u32)> {
+        let mut kept = self.queues[queue as usize].holding.iter().copied().peekable();
+        let mut ready = self.ready.in_order(queue).peekable();
+        std::iter::from_fn(move || match (kept.peek(), ready.peek()) {
+            (Some(kept), Some(first)) if first < kept => ready.next(),
+            (Some(_), _) => kept.next(),
+            (None, _) => ready.next(),
+        })
+    }
+
     fn peek(
         &self,
         scope: &Scope,
@@ -123,7 +134,7 @@ impl Core {
         let mut lines: Vec<_> = pools
             .iter()
             .map(|(_, queues)| {
-                let runs = queues.iter().flat_map(|&queue| self.ready.in_order(queue));
+                let runs = queues.iter().flat_map(|&queue| self.line_of(queue));
                 runs.filter(|(head, _)| (after..=before).contains(&head.line.due))
                     .peekable()
             })

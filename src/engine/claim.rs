@@ -253,7 +253,12 @@ impl Core {
             self.engine_full() || limit.is_some_and(|limit| self.pools[pool as usize].held >= limit);
         for &queue in queues {
             let work = &self.queues[queue as usize];
-            if work.waiting == 0 {
+            // What has its slots is stopped by nothing that is full.
+            let kept = match self.holding_total {
+                0 => None,
+                _ => work.holding.first().copied(),
+            };
+            if work.waiting == 0 && kept.is_none() {
                 let next = [&work.later, &work.retrying]
                     .into_iter()
                     .filter_map(|set| set.first())
@@ -272,16 +277,18 @@ impl Core {
                 .data;
             if paused || data.is_paused {
                 *empty = milder(*empty, Empty::Paused);
-            } else if pool_full || data.concurrency_limit.is_some_and(|limit| work.held >= limit) {
-                *empty = milder(*empty, Empty::Full);
-            } else if let Some((head, spot)) = self.ready.first(queue) {
-                if best.as_ref().is_none_or(|(other, _)| head < *other) {
-                    *best = Some((head, self.ready.row(spot)));
+                continue;
+            }
+            let full = pool_full || data.concurrency_limit.is_some_and(|limit| work.held >= limit);
+            let ready = if full { None } else { self.ready.first(queue) };
+            let ready = ready.map(|(head, spot)| (head, self.ready.row(spot)));
+            if let Some(first) = kept.into_iter().chain(ready).min() {
+                if best.as_ref().is_none_or(|other| first < *other) {
+                    *best = Some(first);
                 }
                 return;
-            } else {
-                *empty = milder(*empty, Empty::Blocked);
             }
+            *empty = milder(*empty, if full { Empty::Full } else { Empty::Blocked });
         }
     }
 
@@ -294,7 +301,12 @@ impl Core {
 
     /// Moves a run from the line into a worker's hands: slots, token, PENDING.
     pub(crate) fn take(&mut self, row: u32, terms: Terms) -> Claim {
-        let grant = self.take_slots(row);
+        let grant = if let Some(Work::Kept(_)) = self.work.get(row as usize) {
+            self.pass_on_slots(row)
+        } else {
+            self.take_slots(row)
+        };
+        self.forget_expiry(row);
         self.token += 1;
         self.totals.claimed += 1;
         let (token, at) = (self.token, self.wall);
@@ -427,7 +439,8 @@ impl Core {
         let (at, now) = (self.wall, self.wall);
         let run = self.enter(row, StateType::Scheduled, name, None, at);
         run.next_start = When::at(run.due);
-        if run.due > now {
+        self.await_expiry(row);
+        if self.run(row).due > now {
             // It was chosen before its time.
             self.enter_later(row);
             self.restore_occurrence(row);
@@ -480,6 +493,7 @@ impl Core {
                 (run.priority, run.due, run.seq) = (priority, at, seq);
             }
             // Its place is made when it becomes due.
+            Work::Kept(_) => self.move_kept(row, priority, seq),
             Work::Retry(_) | Work::Paused(_) => self.run_mut(row).priority = priority,
             Work::None => unreachable!("a run in one of these places has its work"),
         }

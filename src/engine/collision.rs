@@ -188,23 +188,26 @@ impl Core {
             })
             .find(|&other| Some(other) != spared && self.run(other).state != Some(StateType::Cancelling));
         let Some(oldest) = oldest else { return };
+        let (mine, other) = (self.run(row), self.run(oldest));
+        let (id, called_off) = (mine.id, other.id);
+        let (place, former) = ((other.due, other.seq), (mine.due, mine.seq));
+        let message = Text::from(format!("run {id} of the same deployment became due"));
+        self.cancel(called_off, Some(message))
+            .expect("what holds a slot and is not being called off can be");
         let in_line = self.spot_of(row).is_some();
         if in_line {
             self.leave_line(row);
         }
-        let (mine, other) = (self.run(row), self.run(oldest));
-        let (id, called_off) = (mine.id, other.id);
-        let (place, former) = ((other.due, other.seq), (mine.due, mine.seq));
         let run = self.run_mut(row);
         (run.due, run.seq) = place;
-        let run = self.run_mut(oldest);
-        (run.due, run.seq) = former;
+        // One that only kept its slot has ended by now, and its record may be gone.
+        if self.run_row(called_off) == Some(oldest) {
+            let run = self.run_mut(oldest);
+            (run.due, run.seq) = former;
+        }
         if in_line {
             self.enter_line(row);
         }
-        let message = Text::from(format!("run {id} of the same deployment became due"));
-        self.cancel(called_off, Some(message))
-            .expect("what holds a slot and is not being called off can be");
     }
 
     /// Ends the other new runs that wait for the limit.
@@ -287,7 +290,14 @@ mod tests {
                     .copied();
                 match (below(12), run) {
                     (0..=3, _) => {
-                        let mut new = NewRun::of(d).retry(Retry::fixed(1, Duration::from_secs(1)));
+                        let retry = Retry::fixed(1, Duration::from_secs(1));
+                        let keeps = below(2) == 0;
+                        let retry = if keeps { retry.keep_slots() } else { retry };
+                        let mut new = NewRun::of(d).retry(retry);
+                        if below(3) == 0 {
+                            let until = chrono::TimeDelta::seconds(3);
+                            new = new.expires_at(engine.now().unwrap() + until);
+                        }
                         if below(3) == 0 {
                             new = new.not_before(engine.now().unwrap() + chrono::TimeDelta::seconds(2));
                         }

@@ -41,6 +41,8 @@ pub(crate) enum Work {
     Buffered,
     /// Handed out.
     Claimed(Held),
+    /// Between two attempts, with its slots.
+    Kept(super::kept::Kept),
     /// Stopped in the middle; the timer ends it.
     Paused(Option<TimerKey>),
 }
@@ -134,6 +136,8 @@ pub(crate) struct QueueWork {
     pub(crate) later: BTreeSet<(i64, u64, u32)>,
     /// Runs that wait for a retry, by (estimated due, sequence).
     pub(crate) retrying: BTreeSet<(i64, u64, u32)>,
+    /// Runs that kept their slots and wait for a worker.
+    pub(crate) holding: super::kept::Holding,
 }
 
 #[derive(Debug, Default)]
@@ -207,9 +211,13 @@ pub(crate) struct Core {
     pub(crate) buffered_total: usize,
     pub(crate) scheduled_total: usize,
     pub(crate) paused_total: usize,
+    /// Runs that kept their slots and wait for a worker.
+    pub(crate) holding_total: usize,
     pub(crate) totals: Totals,
     /// First due instant of each queue that has scheduled runs.
     pub(crate) due: BTreeSet<(i64, u32)>,
+    /// Runs that end unless somebody has claimed them by an instant, by (instant, row).
+    pub(crate) expiries: BTreeSet<(i64, u32)>,
     pub(crate) wall_timers: Timers<WallEvent>,
     pub(crate) mono_timers: Timers<MonoEvent>,
     pub(crate) finished: Finished,
@@ -233,6 +241,8 @@ pub(crate) struct Core {
     pub(crate) polled: Polled,
     /// Idempotency keys: (scope, key) to run and fingerprint of its content.
     pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
+    /// Who waits until a submission fits; each belongs to a future of the host.
+    pub(crate) rooms: super::room::Rooms,
     /// Who waits for the end of which run; each belongs to a `Wait` of the host.
     pub(crate) waiters: HashMap<RunId, Vec<Arc<Cell>>>,
 }
@@ -258,6 +268,7 @@ impl Core {
             pools: Vec::new(),
             pool_order: Vec::new(),
             due: BTreeSet::new(),
+            expiries: BTreeSet::new(),
             wall_timers: Timers::default(),
             mono_timers: Timers::default(),
             held: 0,
@@ -266,6 +277,7 @@ impl Core {
             buffered_total: 0,
             scheduled_total: 0,
             paused_total: 0,
+            holding_total: 0,
             within: HashMap::new(),
             finished: Finished::default(),
             polled: Polled::default(),
@@ -275,6 +287,7 @@ impl Core {
             totals: Totals::default(),
             effects: Effects::default(),
             bells: Vec::new(),
+            rooms: super::room::Rooms::default(),
             waiters: HashMap::new(),
             stopped: false,
             busy: false,
@@ -286,6 +299,9 @@ impl Core {
 
     /// What the call just made has to wake, if anything.
     pub(crate) fn take_effects(&mut self) -> Option<Effects> {
+        if self.rooms.any_untold() {
+            self.tell_rooms();
+        }
         let effects = &mut self.effects;
         if std::mem::take(&mut effects.ring) {
             // Who was told and has not listened since need not be told again.
@@ -505,12 +521,7 @@ impl Core {
     }
 
     pub(crate) fn forget_retry(&mut self, row: u32) {
-        let run = self.run(row);
-        let (queue, entry) = (
-            run.queue.expect("every run of the engine has a queue"),
-            (run.due, run.seq, row),
-        );
-        self.queues[queue as usize].retrying.remove(&entry);
+        self.forget_delay(row);
         self.scheduled_total -= 1;
     }
 
@@ -541,6 +552,7 @@ impl Core {
         if !self.within.is_empty() {
             self.within.remove(&row);
         }
+        self.forget_expiry(row);
         if let Some(work) = deployment.and_then(|deployment| self.deployments[deployment as usize].as_mut()) {
             self.active.remove(&mut work.active, row);
         }
@@ -548,6 +560,27 @@ impl Core {
         self.tell_waiters(row);
         self.occurrence_ended(row);
         self.prune();
+    }
+
+    /// A run that has not started waits: it may expire.
+    pub(crate) fn await_expiry(&mut self, row: u32) {
+        let run = self.run(row);
+        let Some(at) = run.body.expires.micros().filter(|_| run.run_count == 0) else {
+            return;
+        };
+        // An earlier deadline is news to whoever sleeps until another.
+        self.effects.ring |= self.expiries.first().is_none_or(|&(first, _)| at < first);
+        self.expiries.insert((at, row));
+    }
+
+    /// A run waits no more.
+    pub(crate) fn forget_expiry(&mut self, row: u32) {
+        if self.expiries.is_empty() {
+            return;
+        }
+        if let Some(at) = self.run(row).body.expires.micros() {
+            self.expiries.remove(&(at, row));
+        }
     }
 
     /// Removes finished runs that are over the count or the age. At most two for each that finishes, so no call pays for
@@ -585,6 +618,12 @@ impl Core {
         }
         self.occurrence_forgotten(&run);
         self.changed();
+    }
+
+    /// A claim may find another run.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn may_start_more(&self) -> bool {
+        (self.waiting_total > 0 && !self.engine_full()) || self.holding_total > 0
     }
 
     pub(crate) fn engine_full(&self) -> bool {

@@ -7,7 +7,7 @@ use super::core::{Core, DeploymentWork, Work};
 use super::error::Error;
 use super::plan::{MAX_LOOKS, Removed, ScheduleWork};
 use super::submit::{MAX_SPAN, check_labels, check_retry, check_timeout};
-use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunLimits, instant, shared_tags};
+use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunLimits, When, instant, shared_tags};
 use crate::ids::{DeploymentId, FlowId, ScheduleId};
 use crate::limit::LimitKey;
 use crate::model::{
@@ -99,6 +99,7 @@ impl Core {
             key: None,
             retry: crate::model::Retry::default(),
             timeout: None,
+            expires: When::NEVER,
             limits: None,
             auto_scheduled: false,
             created_by: None,

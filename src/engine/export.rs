@@ -134,11 +134,18 @@ impl Wait {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of a document, each with its own key"
+)]
 pub(super) struct ClaimDoc {
     /// The run goes on after a pause.
     #[serde(default)]
     pub(super) resumed: bool,
     pub(super) token: u64,
+    /// Nobody has it: the run is between two attempts, with its slots.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) kept: bool,
     pub(super) supervised: bool,
     pub(super) timed_out: bool,
     #[serde(default)]
@@ -210,6 +217,8 @@ pub(super) struct RunDoc {
     pub(super) retry: Retry,
     #[serde(with = "crate::model::maybe_seconds")]
     pub(super) timeout: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) expires: Option<i64>,
     pub(super) auto_scheduled: bool,
     pub(super) created_by: Option<CreatedBy>,
     pub(super) parent_task_run_id: Option<TaskRunId>,
@@ -337,6 +346,7 @@ fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &HashMap<LimitKey, us
         idempotency_key: body.key.clone(),
         retry: body.retry.clone(),
         timeout: body.timeout,
+        expires: body.expires.micros(),
         auto_scheduled: body.auto_scheduled,
         created_by: body.created_by.clone(),
         parent_task_run_id: body.parent,
@@ -384,12 +394,24 @@ impl Core {
                 let claim = ClaimDoc {
                     resumed: held.resumed,
                     token: held.token,
+                    kept: false,
                     supervised: held.supervised,
                     timed_out: held.timed_out,
                     lease: held.lease.as_ref().map(|lease| LeaseDoc {
                         span: lease.span,
                         retry: lease.retry,
                     }),
+                };
+                claims.insert(self.run(row).id, claim);
+            }
+            if let Work::Kept(kept) = work {
+                let claim = ClaimDoc {
+                    resumed: false,
+                    token: kept.token,
+                    kept: true,
+                    supervised: false,
+                    timed_out: false,
+                    lease: None,
                 };
                 claims.insert(self.run(row).id, claim);
             }

@@ -178,13 +178,13 @@ impl Core {
 
     pub(crate) fn end_attempt(&mut self, row: u32, ending: Ending, at: Instant) -> Ended {
         let verdict = self.verdict_at(row, ending.state, &ending.name, By::Worker, false, at);
-        self.drop_claim(row);
         if verdict == Verdict::Reject(Instead::Retry, Reason::RetriesLeft) {
-            self.retry_later(row, at);
+            self.try_again(row, at);
             // Why it is tried again is worth knowing while it waits.
             self.run_mut(row).message = ending.message;
             return Ended::Retrying;
         }
+        self.drop_claim(row);
         // Nothing is written where there is nothing: a run has no result before this.
         if let Some(result) = ending.result {
             self.run_mut(row).result = Some(result);
@@ -200,17 +200,31 @@ impl Core {
         Ended::Finished(state)
     }
 
+    /// The claimed attempt of a run has failed, and another follows.
+    pub(crate) fn try_again(&mut self, row: u32, at: Instant) {
+        if self.run(row).body.retry.keeps_slots() {
+            self.keep_for_retry(row, at);
+        } else {
+            self.drop_claim(row);
+            self.retry_later(row, at);
+        }
+    }
+
+    pub(crate) fn cancel_timers(&mut self, held: &Held) {
+        if let Some(timer) = held.timer {
+            self.mono_timers.cancel(timer);
+        }
+        if let Some(timer) = held.lease.as_ref().and_then(|lease| lease.timer) {
+            self.mono_timers.cancel(timer);
+        }
+    }
+
     /// Takes a claim's slots, timer and token away.
     pub(crate) fn drop_claim(&mut self, row: u32) {
         let Work::Claimed(held) = std::mem::take(&mut self.work[row as usize]) else {
             unreachable!("the caller found the run claimed")
         };
-        if let Some(timer) = held.timer {
-            self.mono_timers.cancel(timer);
-        }
-        if let Some(timer) = held.lease.and_then(|lease| lease.timer) {
-            self.mono_timers.cancel(timer);
-        }
+        self.cancel_timers(&held);
         self.release_slots(row, held.grant);
     }
 
@@ -266,6 +280,7 @@ impl Core {
                 self.leave_later(row);
             }
             Work::Retry(_) => self.leave_retry(row),
+            Work::Kept(_) => self.leave_kept(row),
             Work::Line(_) => self.leave_line(row),
             Work::Buffered => self.leave_buffer(row),
             Work::Paused(_) => self.leave_pause(row),

@@ -16,7 +16,9 @@ use super::deploy::check_catch_up;
 use super::error::Error;
 use super::export::{ClaimDoc, DeploymentDoc, Document, FORMAT, RunDoc, ScheduleDoc, VERSION, Wait};
 use super::ids::{Ids, row_of};
+use super::kept::{Kept, Until};
 use super::lease::Leased;
+use super::ready::{Head, Line};
 use super::{plan::ScheduleWork, submit};
 use crate::catalog::{
     DeploymentRow, FlowRow, Left, Past, RunBody, RunLimits, RunRow, TaskRunRow, When, shared_tags,
@@ -376,10 +378,16 @@ impl Import<'_> {
                 .into_iter()
                 .chain(run.past.iter().map(|left| left.at))
                 .any(&far)
-                || [run.expected_start, run.next_start, run.start, run.end]
-                    .into_iter()
-                    .flatten()
-                    .any(&far)
+                || [
+                    run.expected_start,
+                    run.next_start,
+                    run.start,
+                    run.end,
+                    run.expires,
+                ]
+                .into_iter()
+                .flatten()
+                .any(&far)
             {
                 return Err(damaged(path, "an instant is out of range"));
             }
@@ -419,6 +427,7 @@ impl Import<'_> {
                 key: run.idempotency_key.clone(),
                 retry: run.retry.clone(),
                 timeout: run.timeout,
+                expires: When::of(run.expires),
                 auto_scheduled: run.auto_scheduled,
                 created_by: run.created_by.clone(),
                 parent: run.parent_task_run_id,
@@ -537,6 +546,9 @@ impl Import<'_> {
                 Some(StateType::Pending | StateType::Running | StateType::Cancelling)
             );
             let fits = match run.place {
+                Place::Claimed if run.claim.is_some_and(|claim| claim.kept) => {
+                    run.state == Some(StateType::Scheduled)
+                }
                 Place::Claimed => active,
                 Place::Paused => run.state == Some(StateType::Paused),
                 _ => run.state == Some(StateType::Scheduled),
@@ -565,9 +577,17 @@ impl Import<'_> {
                     if !tokens.insert(claim.token) {
                         return Err(damaged(path(), "its fencing token stands twice"));
                     }
-                    self.claimed(row, claim, claims, grants.remove(&row).flatten());
+                    let grant = grants.remove(&row).flatten();
+                    if claim.kept {
+                        self.kept(row, claim.token, grant, retries.contains(&run.id));
+                    } else {
+                        self.claimed(row, claim, claims, grant);
+                    }
                 }
                 _ => return Err(damaged(path(), "no run can be in that place")),
+            }
+            if run.place != Place::Claimed {
+                self.core.await_expiry(row);
             }
         }
         for &(remains, wait, id) in waits {
@@ -593,6 +613,12 @@ impl Import<'_> {
                     let (queue, entry) = (run.queue.expect("checked above"), (run.due, run.seq, row));
                     self.core.queues[queue as usize].retrying.insert(entry);
                     self.core.scheduled_total += 1;
+                }
+                (Wait::Retry, Work::Kept(kept)) if matches!(kept.until, Until::Claim(_)) => {
+                    kept.until = Until::Timer(self.core.mono_timers.insert(at, MonoEvent::Retry { row }));
+                    let run = self.core.run(row);
+                    let (queue, entry) = (run.queue.expect("checked above"), (run.due, run.seq, row));
+                    self.core.queues[queue as usize].retrying.insert(entry);
                 }
                 (Wait::Timeout, Work::Claimed(held)) if held.timer.is_none() => {
                     held.timer = Some(self.core.mono_timers.insert(at, MonoEvent::Timeout { row }));
@@ -625,6 +651,18 @@ impl Import<'_> {
         }
         self.core.arm_limits();
         Ok(())
+    }
+
+    /// A run between two attempts. Whether it waits for its delay, whose timer comes later, or for a worker.
+    fn kept(&mut self, row: u32, token: u64, grant: Option<Grant>, waits: bool) {
+        let run = self.core.run(row);
+        let (due, seq) = (run.due, run.seq);
+        let head = Head::new(run.priority, Line { due, seq });
+        let until = Until::Claim(head);
+        self.core.set_work(row, Work::Kept(Kept { grant, token, until }));
+        if !waits {
+            self.core.offer_kept(row);
+        }
     }
 
     fn claimed(&mut self, row: u32, claim: ClaimDoc, claims: Claims, grant: Option<Grant>) {

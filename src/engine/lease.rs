@@ -187,8 +187,7 @@ impl Core {
         self.tell(row, StopReason::Superseded);
         let message = Text::of("the lease of its worker lapsed");
         if again && self.retries_left(row, at.mono) {
-            self.drop_claim(row);
-            self.retry_later(row, at);
+            self.try_again(row, at);
             self.run_mut(row).message = Some(message);
         } else {
             self.end_attempt(row, Ending::lapsed(message), at);

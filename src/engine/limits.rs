@@ -391,7 +391,7 @@ impl Core {
                 let runs: Vec<u32> = self.active.rows(work.active).collect();
                 let (claimed, others): (Vec<u32>, Vec<u32>) = runs
                     .into_iter()
-                    .partition(|&run| matches!(self.work[run as usize], Work::Claimed(_)));
+                    .partition(|&run| matches!(self.work[run as usize], Work::Claimed(_) | Work::Kept(_)));
                 for run in claimed {
                     self.attach(
                         run,
@@ -426,16 +426,18 @@ impl Core {
 
     fn attach(&mut self, row: u32, ask: Ask) {
         let (holder, now) = (Holder::run(row, self.run(row).attempt), self.mono_time());
-        let Work::Claimed(held) = &mut self.work[row as usize] else {
-            return;
+        let held = match &mut self.work[row as usize] {
+            Work::Claimed(held) => &mut held.grant,
+            Work::Kept(kept) => &mut kept.grant,
+            _ => return,
         };
         let book = &mut self.limits.book;
-        if let Some(grant) = held.grant {
+        if let Some(grant) = *held {
             book.attach(grant, ask, now)
                 .expect("a grant has room for its eight limits and one more");
         } else {
             let demand = Demand::of(&[ask]).expect("one slot of one limit");
-            held.grant = book.seize(&demand, holder, now).ok();
+            *held = book.seize(&demand, holder, now).ok();
         }
     }
 
@@ -505,17 +507,19 @@ impl Core {
         self.limits.book.check_invariants();
         let mut grants = 0;
         for (row, run) in self.catalog.runs.iter() {
-            let Work::Claimed(held) = &self.work[row as usize] else {
-                continue;
+            let grant = match &self.work[row as usize] {
+                Work::Claimed(held) => held.grant,
+                Work::Kept(kept) => kept.grant,
+                _ => continue,
             };
-            grants += usize::from(held.grant.is_some());
+            grants += usize::from(grant.is_some());
             let mut asked: Vec<(usize, u32)> = self
                 .demand_of(row)
                 .iter()
                 .flat_map(Demand::asks)
                 .map(|ask| (ask.limit.index(), ask.weight))
                 .collect();
-            let held = held.grant.map(|grant| self.limits.book.holdings(grant));
+            let held = grant.map(|grant| self.limits.book.holdings(grant));
             let held = held.map(|held| held.expect("L2 broken: a claim's grant has ended"));
             let mut holds: Vec<(usize, u32)> = held
                 .iter()

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Engine;
 use super::core::Core;
 use super::error::Error;
-use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunRow, TaskRunRow, shared_tags};
+use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunRow, TaskRunRow, When, shared_tags};
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId, TaskRunId};
 use crate::model::{
     ConcurrencyOptions, CreatedBy, Deployment, Flow, Object, Place, PoolStatus, Retry, StateType, TaskRun,
@@ -453,6 +453,7 @@ impl Core {
             key: record.idempotency_key,
             retry: Retry::default(),
             timeout: None,
+            expires: When::NEVER,
             auto_scheduled: record.auto_scheduled,
             created_by: record.created_by,
             parent: record.parent_task_run_id,

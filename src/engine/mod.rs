@@ -25,6 +25,7 @@ mod finished;
 pub mod graph;
 mod ids;
 mod import;
+mod kept;
 mod lease;
 #[cfg(test)]
 mod limit_tests;
@@ -46,6 +47,7 @@ mod query;
 mod read;
 mod ready;
 mod remove;
+mod room;
 mod schedules;
 mod schema;
 mod signal;
@@ -82,6 +84,7 @@ pub use self::limits::LimitPatch;
 pub use self::load::Loaded;
 pub use self::named::{NamedLimit, SlotHolder};
 pub use self::query::{Ids, Page};
+pub use self::room::{RoomWait, SubmitWait};
 pub use self::signal::StopReason;
 pub use self::states::Answer;
 pub use self::status::{Breakdown, Concurrency, QueueStatus};
@@ -538,7 +541,7 @@ impl Engine {
         self.call(|core| {
             let claim = core.claim(scope, terms)?.ok();
             Ok(Found {
-                more: claim.is_some() && core.waiting_total > 0 && !core.engine_full(),
+                more: claim.is_some() && core.may_start_more(),
                 next: core.next_deadline(),
                 claim,
             })
@@ -573,7 +576,7 @@ impl Engine {
             let sooner = core
                 .next_deadline()
                 .is_some_and(|after| before.is_none_or(|before| after < before));
-            if alone && !sooner && next.is_some() && (core.waiting_total == 0 || core.engine_full()) {
+            if alone && !sooner && next.is_some() && !core.may_start_more() {
                 core.effects.ring = false;
             }
             Ok(next)

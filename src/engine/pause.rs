@@ -117,6 +117,7 @@ impl Core {
         self.enter(row, StateType::Paused, name, message, self.wall).place = Place::Paused;
         self.paused_total += 1;
         self.set_work(row, Work::Paused(timer));
+        self.await_expiry(row);
     }
 
     /// Takes a run out of its pause.

@@ -93,6 +93,7 @@ pub(crate) fn run_of(row: &RunRow) -> Run {
             retry: body.retry.clone(),
             timeout: body.timeout,
         },
+        expires_at: body.expires.instant(),
         limits: (body.limits.as_deref()).map_or_else(Request::new, |limits| limits.request.clone()),
         result: row.result.as_deref().cloned(),
     }
@@ -106,7 +107,7 @@ impl Core {
         self.catalog.runs.check();
         let mut waiting = [0_u32; crate::priority::Priority::LEVELS];
         let (mut scheduled, mut held, mut finished) = (0, 0, 0);
-        let (mut buffered, mut paused) = (0, 0);
+        let (mut buffered, mut paused, mut holding) = (0, 0, 0);
         let mut queue_held = vec![0; self.queues.len()];
         for (row, run) in self.catalog.runs.iter() {
             match (&self.work[row as usize], run.place) {
@@ -118,6 +119,18 @@ impl Core {
                 (Work::Buffered, Place::Blocked) => {
                     buffered += 1;
                     waiting[run.priority.lane()] += 1;
+                }
+                (Work::Kept(kept), Place::Claimed) => {
+                    held += 1;
+                    queue_held[run.queue.expect("own runs have queues") as usize] += 1;
+                    if let super::kept::Until::Claim(head) = kept.until {
+                        holding += 1;
+                        let queue = run.queue.expect("own runs have queues") as usize;
+                        assert!(
+                            self.queues[queue].holding.contains(&(head, row)),
+                            "R1 broken: kept, and nobody finds it"
+                        );
+                    }
                 }
                 (Work::Claimed(_), Place::Claimed) => {
                     held += 1;
@@ -136,10 +149,24 @@ impl Core {
             "T1 broken: waiting"
         );
         assert_eq!(buffered, self.buffered_total, "buffered runs miscounted");
+        let waits = |run: &RunRow| {
+            !matches!(run.place, Place::Claimed | Place::Finished | Place::Record) && run.run_count == 0
+        };
+        let expiries = (self.catalog.runs.iter())
+            .filter(|(_, run)| waits(run))
+            .filter_map(|(row, run)| Some((run.body.expires.micros()?, row)));
+        assert_eq!(
+            expiries.collect::<std::collections::BTreeSet<_>>(),
+            self.expiries,
+            "a run would not expire"
+        );
         self.check_schedules();
         self.check_collisions();
         assert_eq!(scheduled, self.scheduled_total, "scheduled runs miscounted");
         assert_eq!(paused, self.paused_total, "paused runs miscounted");
+        assert_eq!(holding, self.holding_total, "kept runs miscounted");
+        let listed: usize = self.queues.iter().map(|queue| queue.holding.len()).sum();
+        assert_eq!(listed, self.holding_total, "kept runs miscounted");
         assert_eq!(held, self.held, "L2 broken: engine slots");
         assert_eq!(finished, self.finished.len(), "finished runs miscounted");
         for (queue, work) in self.queues.iter().enumerate() {

@@ -269,8 +269,8 @@ impl Core {
                         self.call_off(row, message);
                     }
                     Instead::Retry => {
-                        self.supersede(row);
-                        self.retry_later(row, self.now());
+                        self.tell(row, StopReason::Superseded);
+                        self.try_again(row, self.now());
                         self.run_mut(row).message = message;
                     }
                     Instead::AwaitSlot if self.chosen_collides(row) => {
@@ -278,7 +278,9 @@ impl Core {
                     }
                     Instead::AwaitSlot => {
                         let name = Text::of("AwaitingConcurrencySlot");
-                        if self.run(row).state_name != name {
+                        // A run that goes on after a pause is known by its name.
+                        let held = &self.run(row).state_name;
+                        if *held != name && *held != RESUMING {
                             self.enter(row, StateType::Scheduled, name, message, self.wall);
                         }
                     }
@@ -392,6 +394,7 @@ impl Core {
         let seq = self.next_seq();
         let run = self.enter(row, StateType::Scheduled, name, message, now);
         (run.due, run.seq, run.next_start) = (due, seq, When::at(due));
+        self.await_expiry(row);
         if due > now {
             self.enter_later(row);
         } else {
@@ -407,7 +410,7 @@ impl Core {
         name: Text,
         message: Option<Text>,
     ) -> Claim {
-        if !matches!(self.work[row as usize], Work::Line(_)) {
+        if !matches!(self.work[row as usize], Work::Line(_) | Work::Kept(_)) {
             let resuming = self.run(row).state == Some(StateType::Paused);
             self.leave(row);
             if resuming {

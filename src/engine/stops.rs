@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::core::{Core, Work};
 use super::error::Error;
+use super::kept::{Kept, Until};
 use crate::catalog::instant;
 use crate::ids::RunId;
 use crate::limit::LimitKey;
@@ -137,9 +138,14 @@ impl Core {
 
         let row = self.find_run(id)?;
         let reason = match self.work.get(row as usize) {
-            Some(Work::Later | Work::Retry(_) | Work::Line(_) | Work::Buffered | Work::Paused(_)) => {
-                return Ok(row);
-            }
+            Some(
+                Work::Later
+                | Work::Retry(_)
+                | Work::Kept(_)
+                | Work::Line(_)
+                | Work::Buffered
+                | Work::Paused(_),
+            ) => return Ok(row),
             Some(Work::Claimed(_)) => "a worker has it already",
             _ => "it has ended, or is only a record",
         };
@@ -155,7 +161,11 @@ impl Core {
     pub(crate) fn timing_of(&self, row: u32) -> Vec<Stop> {
         match self.work[row as usize] {
             Work::Later => vec![Stop::NotDue(instant(self.run(row).due))],
-            Work::Retry(timer) => vec![Stop::Retry {
+            Work::Retry(timer)
+            | Work::Kept(Kept {
+                until: Until::Timer(timer),
+                ..
+            }) => vec![Stop::Retry {
                 at: self.wall_of(timer),
                 failed: self.run(row).attempt,
             }],
@@ -175,6 +185,10 @@ impl Core {
         }
         if held.data.is_paused {
             stops.push(Stop::QueuePaused(held.data.name.clone()));
+        }
+        if let Some(Work::Kept(_)) = self.work.get(row as usize) {
+            // What it needs it has.
+            return;
         }
         let full = |limit: Option<u32>, held: u32| limit.filter(|&limit| limit <= held);
         stops.extend(full(self.settings.limit, self.held).map(Stop::EngineFull));

@@ -46,6 +46,7 @@ impl Core {
         if let Some(existing) = self.existing(&prepared)? {
             return Ok(existing);
         }
+        self.check_expiry(&prepared)?;
         self.room_for(&prepared)?;
         Ok(self.accept(prepared))
     }
@@ -83,6 +84,7 @@ impl Core {
     ) -> Result<Submitted, Error> {
         let prepared = self.prepare(new)?;
         let Some(existing) = self.existing(&prepared)? else {
+            self.check_expiry(&prepared)?;
             return Ok(self.accept(prepared));
         };
         if (before.iter().flatten()).any(|made| made.id == existing.id && !made.existing) {
@@ -123,6 +125,19 @@ impl Core {
             capacity,
             asked,
         })
+    }
+
+    /// Not with the other checks: who submits again under a key gets the run that he had, also when its time is over.
+    fn check_expiry(&self, prepared: &Prepared) -> Result<(), InvalidValue> {
+        let due = prepared.not_before.unwrap_or(self.wall).max(self.wall);
+        match prepared.body.expires.micros() {
+            Some(at) if at <= due => Err(InvalidValue::new(
+                "expires_at",
+                &crate::catalog::instant(at).to_rfc3339(),
+                "give an instant after now, and after `not_before`",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn room_for(&self, prepared: &Prepared) -> Result<(), Error> {
@@ -203,7 +218,8 @@ impl Core {
             && new.queue.is_none()
             && new.key.is_none()
             && new.retry.is_none()
-            && new.timeout.is_none();
+            && new.timeout.is_none()
+            && new.expires_at.is_none();
         if !plain {
             let mut body = self.own_body(&prepared.body, queue, &new)?;
             body.limits = limits;
@@ -266,6 +282,7 @@ impl Core {
             body.retry = retry.clone();
         }
         body.timeout = check_timeout(new.timeout.or(body.timeout))?;
+        body.expires = new.expires_at.into();
         Ok(body)
     }
 
@@ -333,6 +350,7 @@ impl Core {
         if let Some(key) = key {
             self.keys.insert((scope, key), (id, prepared.fingerprint));
         }
+        self.await_expiry(row);
         if due > self.wall {
             self.enter_later(row);
         } else {
@@ -450,6 +468,12 @@ fn fingerprint(new: &NewRun, priority: Priority) -> u64 {
         new.limits.iter().collect::<Vec<_>>(),
     )
         .hash(&mut hasher);
+    if let Some(at) = new.expires_at {
+        at.hash(&mut hasher);
+    }
+    if new.retry.as_ref().is_some_and(Retry::keeps_slots) {
+        true.hash(&mut hasher);
+    }
     hasher.finish()
 }
 

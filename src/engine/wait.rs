@@ -95,6 +95,33 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Waits on this thread until `look` finds something, at most so long in real time. It looks when the bell was rung, and
+    /// whenever the engine has news or something becomes due.
+    pub(super) fn wait_on<T>(
+        &self,
+        bell: &Arc<Bell>,
+        timeout: Duration,
+        mut look: impl FnMut() -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        // Rung by an earlier deadline of the engine too.
+        let _news = Listener::on(self, bell.clone());
+        let end = self.shared.clock.now().mono.saturating_add(timeout);
+        loop {
+            let next = self.advance()?;
+            if let Some(found) = look()? {
+                return Ok(Some(found));
+            }
+            let left = end.saturating_sub(self.shared.clock.now().mono);
+            let wait = next.map_or(left, |next| next.min(left));
+            if left.is_zero() || (!bell.wait(wait) && wait == left) {
+                self.advance()?;
+                return look();
+            }
+        }
+    }
+}
+
 impl Wait {
     /// Waits on this thread, at most so long in real time; none when the run has not ended by then. It sleeps until the end or
     /// until something becomes due, and polls nothing.
@@ -103,21 +130,8 @@ impl Wait {
     ///
     /// [`Error::Poisoned`].
     pub fn for_at_most(&mut self, timeout: Duration) -> Result<Option<Run>, Error> {
-        // Rung by the end, and by an earlier deadline of the engine too.
-        let _news = Listener::on(&self.engine, self.cell.bell.clone());
-        let end = self.engine.shared.clock.now().mono.saturating_add(timeout);
-        loop {
-            let next = self.engine.advance()?;
-            if let Some(run) = self.cell.ended.lock().clone() {
-                return Ok(Some(run));
-            }
-            let left = end.saturating_sub(self.engine.shared.clock.now().mono);
-            let wait = next.map_or(left, |next| next.min(left));
-            if left.is_zero() || (!self.cell.bell.wait(wait) && wait == left) {
-                self.engine.advance()?;
-                return Ok(self.cell.ended.lock().clone());
-            }
-        }
+        let cell = &self.cell;
+        (self.engine).wait_on(&cell.bell, timeout, || Ok(cell.ended.lock().clone()))
     }
 }
 

@@ -45,6 +45,8 @@ struct More {
     jitter: u32,
     #[serde(default, with = "super::run::maybe_seconds")]
     within: Option<Duration>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    keeps_slots: bool,
 }
 
 /// How the delays of a run's retries follow each other.
@@ -106,6 +108,16 @@ impl Retry {
         self
     }
 
+    /// From the failure until it is tried again the run keeps all its slots: those of the engine, its pool and queue, its deployment
+    /// and the limits that it names. It stays claimed and counts as being processed, so nobody takes its place; and since
+    /// its slots are there, no full limit keeps it waiting when its delay is over. Without this it gives them up and waits for them in
+    /// line.
+    #[must_use]
+    pub fn keep_slots(mut self) -> Self {
+        self.more_mut().keeps_slots = true;
+        self
+    }
+
     fn more_mut(&mut self) -> &mut More {
         Arc::make_mut(self.more.get_or_insert_default())
     }
@@ -126,6 +138,12 @@ impl Retry {
     #[must_use]
     pub fn time_in_all(&self) -> Option<Duration> {
         self.more.as_ref()?.within
+    }
+
+    /// Whether the run keeps its slots until it is tried again.
+    #[must_use]
+    pub fn keeps_slots(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.keeps_slots)
     }
 
     /// The delay after the failure of this attempt, from 1, without jitter.

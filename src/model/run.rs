@@ -171,6 +171,9 @@ pub struct Run {
     pub parent_task_run_id: Option<TaskRunId>,
     /// Retries and timeout.
     pub empirical_policy: RunPolicy,
+    /// When it ends, if nobody has claimed it by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
     /// The named limits that it takes slots of, its deployment's included.
     #[serde(default, skip_serializing_if = "Request::is_empty")]
     pub limits: Request,
@@ -314,6 +317,7 @@ pub struct NewRun {
     pub(crate) queue: Option<(Text, Text)>,
     pub(crate) key: Option<Text>,
     pub(crate) not_before: Option<DateTime<Utc>>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) retry: Option<Retry>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) limits: Request,
@@ -332,6 +336,7 @@ impl NewRun {
             queue: None,
             key: None,
             not_before: None,
+            expires_at: None,
             retry: None,
             timeout: None,
             limits: Request::new(),
@@ -391,6 +396,29 @@ impl NewRun {
     /// Not before this instant. One that is past means now.
     pub fn not_before(mut self, instant: DateTime<Utc>) -> Self {
         self.not_before = Some(instant);
+        self
+    }
+
+    /// Only until this instant: a run that nobody has claimed by then ends CANCELLED "Expired". Once it has been claimed and begun, nothing
+    /// comes of it any more; a claim that is given back after the instant ends the run. An instant that is past, or not after
+    /// [`not_before`](Self::not_before), is refused.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tenfold::clock::ManualClock;
+    /// use tenfold::{Engine, NewRun};
+    ///
+    /// let clock = ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+    /// let engine = Engine::builder().clock(clock.clone()).build()?;
+    /// engine.flow("quote")?;
+    /// let until = "2026-01-01T00:00:30Z".parse().unwrap();
+    /// let run = engine.submit(NewRun::of("quote").expires_at(until))?.id;
+    /// clock.advance(Duration::from_secs(30));
+    /// assert_eq!(engine.run(run)?.state_name.as_deref(), Some("Expired"));
+    /// # Ok::<(), tenfold::Error>(())
+    /// ```
+    pub fn expires_at(mut self, instant: DateTime<Utc>) -> Self {
+        self.expires_at = Some(instant);
         self
     }
 

@@ -10,6 +10,7 @@ use tenfold::clock::Clock;
 use tenfold::engine::graph::Reason;
 use tenfold::engine::{Answer, Outcome, StopReason};
 use tenfold::filter::{Entity, Filter, Query};
+use tenfold::limit::LimitSpec;
 use tenfold::model::{NewState, Place, StateType};
 use tenfold::{DeploymentPatch, Engine, Error, NewDeployment, NewRun, Retry, RunId, Scope};
 
@@ -451,4 +452,25 @@ fn e3_a_state_that_ends_a_run_of_which_no_record_is_kept_is_answered() {
         assert!(engine.run(run).is_err());
         assert_eq!(engine.snapshot().queued_tasks, 0);
     }
+}
+
+#[test]
+fn r3_a_resumed_run_that_a_limit_refuses_is_still_a_resumed_one() {
+    let (engine, _) = engine();
+    engine.define_limit(LimitSpec::new("one", 1)).unwrap();
+    let run = engine.submit(NewRun::of("f").slot("one")).unwrap().id;
+    let claim = take(&engine);
+    engine.begin(&claim).unwrap();
+    engine.pause(&claim, None).unwrap();
+    let other = engine.submit(NewRun::of("f").slot("one")).unwrap().id;
+    let claim = engine.claim_run(other).unwrap().unwrap();
+    engine.resume(run).unwrap();
+    assert!(matches!(
+        engine.set_state(run, StateType::Pending).unwrap(),
+        Answer::Rejected { .. }
+    ));
+    engine.complete(&claim, Outcome::Cancelled).unwrap();
+    let claim = take(&engine);
+    engine.begin(&claim).unwrap();
+    assert_eq!(engine.run(run).unwrap().run_count, 1);
 }
