@@ -19,13 +19,14 @@
 //! # Cost
 //!
 //! Insert, cancel and re-arm are constant, amortised. An item that comes out has been moved a few times between
-//! buckets and sorted among its neighbours. An entry takes 16 bytes and its item (with its alignment); slack is in chunks.
+//! buckets and sorted among its neighbours. An entry takes 16 bytes and its item; slack is in chunks.
 //! A cancelled entry leaves a record behind until its bucket comes up, or until there are more such records than
 //! live entries: then all are swept at once.
 //!
-//! With a million entries over a day, in the order of the `ratios` bench on two busy cores: 11 ns an insert, 48 a cancel,
-//! 83 an expiry, at 28.3 bytes. Seven tenths of a cancel is the one read of the entry that its handle names, which no cache
-//! holds when a million are cancelled in no order: a handle is checked before it is believed.
+//! A million entries over a day, in the order of the `ratios` bench, take 24.5 bytes each. What bounds the rest, by profile: a
+//! third of an insert is the kernel handing out pages that were never touched; most of a cancel is the one read of the entry that its
+//! handle names, which no near cache holds when a million are cancelled in no order (a handle is checked before it is
+//! believed). The page [`speed`](crate::_docs::speed) has the figures beside `DelayQueue`.
 //!
 //! Clocks may jump. Forward, everything on the way is due, in order. Back, nothing fires twice and what is inserted
 //! for times that were once passed waits its turn in a heap, at logarithmic cost, until there is more of it than of
@@ -48,7 +49,7 @@ mod model_tests;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use calendar::{Calendar, Record};
+use calendar::{Calendar, Gone, Record};
 use slots::Slots;
 
 /// Dead records, and entries in the heap, that are always tolerated.
@@ -67,7 +68,7 @@ pub struct Handle {
 ///
 /// Items are `Copy`: keys of what is due, not the thing itself. That saves the mark of an empty place.
 #[derive(Clone, Debug)]
-pub struct Timeline<T> {
+pub struct Timeline<T: Copy> {
     slots: Slots<T>,
     calendar: Calendar,
     /// What was found due, in order.
@@ -139,25 +140,33 @@ impl<T: Copy> Timeline<T> {
     /// When there would be 2^32 entries and cancelled ones.
     pub fn insert(&mut self, at: i64, item: T) -> Handle {
         let key = key_of(at);
-        if key < self.calendar.base() && self.is_empty() && self.dead == 0 {
-            // The clock went back and nothing is there to keep in order.
-            self.calendar = Calendar::new(key & !0xFF_FFFF);
-        }
         let handle = self.slots.insert(item);
         if key >= self.calendar.base() {
             self.calendar.push(Record::new(key, handle.slot)); // T2
         } else {
-            self.heap.push(Reverse((key, self.late, handle.slot))); // T2, T3
-            self.late += 1;
-            if self.heap.len() > TOLERATED.max(self.calendar.len() + self.run.len()) {
-                self.start_afresh();
-            }
+            self.insert_late(key, handle.slot);
         }
         self.credit = self.credit.saturating_add(CREDIT);
         if key <= self.bound {
             (self.bound, self.exact) = (key, true);
         }
         handle
+    }
+
+    /// Adds the record of an entry that is due before the base.
+    #[cold]
+    fn insert_late(&mut self, key: u64, slot: u32) {
+        if self.len() == 1 && self.dead == 0 {
+            // The clock went back and nothing is there to keep in order.
+            self.calendar = Calendar::new(key & !0xFF_FFFF);
+            self.calendar.push(Record::new(key, slot)); // T2
+            return;
+        }
+        self.heap.push(Reverse((key, self.late, slot))); // T2, T3
+        self.late += 1;
+        if self.heap.len() > TOLERATED.max(self.calendar.len() + self.run.len()) {
+            self.start_afresh();
+        }
     }
 
     /// Takes an entry out before it is due. `None`: it came out or was cancelled before. Constant, amortised.
@@ -329,16 +338,17 @@ impl<T: Copy> Timeline<T> {
             dead,
             ..
         } = self;
+        let mut gone = Gone::with_room(*dead);
+        let live = |slot: u32| slots.is_live(slot);
         let mut keep = |slot: u32| {
-            let live = slots.is_live(slot);
-            if !live {
-                slots.release(slot);
-            }
-            live
+            let is_live = live(slot);
+            gone.add(slot, !is_live);
+            is_live
         };
-        calendar.retain(|record| keep(record.slot));
         run.retain(|record| keep(record.slot));
         heap.retain(|Reverse((_, _, slot))| keep(*slot));
+        calendar.retain(live, &mut gone);
+        slots.release_all(gone.slots());
         *dead = 0;
     }
 
@@ -378,7 +388,7 @@ impl<T: Copy> Timeline<T> {
 
 /// The entries that are due, in order, as they are taken out. Made by [`Timeline::expire`].
 #[derive(Debug)]
-pub struct Expire<'a, T> {
+pub struct Expire<'a, T: Copy> {
     timeline: &'a mut Timeline<T>,
     now: i64,
 }

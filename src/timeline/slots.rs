@@ -12,7 +12,7 @@ use super::Handle;
 /// * **S4** bit `n` of `lives` is set exactly when slot `n` is live. Who only wants to know that of many asks these few
 ///   bits, which stay in the cache, and not the entries, each of which would be a miss.
 #[derive(Clone, Debug)]
-pub(super) struct Slots<T> {
+pub(super) struct Slots<T: Copy> {
     /// Full but for the last, so that growing moves nothing.
     chunks: Vec<Vec<Entry<T>>>,
     free: Vec<u32>,
@@ -21,7 +21,8 @@ pub(super) struct Slots<T> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry<T> {
+#[repr(C, packed(4))]
+struct Entry<T: Copy> {
     generation: u32,
     item: T,
 }
@@ -52,8 +53,29 @@ impl<T: Copy> Slots<T> {
         &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
     }
 
+    #[inline]
     pub(super) fn insert(&mut self, item: T) -> Handle {
         self.live += 1;
+        if !self.free.is_empty()
+            && let Some(handle) = self.reuse(item)
+        {
+            return handle;
+        }
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK && chunk.len() % 64 != 0 => {
+                let slot = (self.lives.len() - 1) * 64 + chunk.len() % 64;
+                chunk.push(Entry { generation: 1, item });
+                let slot = u32::try_from(slot).expect("fewer than 2^32 entries at once");
+                *self.lives.last_mut().expect("one for each 64 slots") |= 1 << (slot % 64); // S4
+                Handle { slot, generation: 1 }
+            }
+            _ => self.grow(item),
+        }
+    }
+
+    /// Puts an item into a slot that was used before.
+    #[inline(never)]
+    fn reuse(&mut self, item: T) -> Option<Handle> {
         while let Some(slot) = self.free.pop() {
             let entry = self.entry_mut(slot);
             if entry.generation == u32::MAX - 1 {
@@ -62,22 +84,23 @@ impl<T: Copy> Slots<T> {
             let generation = entry.generation + 1; // S1
             *entry = Entry { generation, item };
             self.lives[slot as usize / 64] |= 1 << (slot % 64); // S4
-            return Handle { slot, generation };
+            return Some(Handle { slot, generation });
         }
-        let full = self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK);
-        if full {
+        None
+    }
+
+    /// Puts an item into the first of 64 new slots.
+    #[cold]
+    fn grow(&mut self, item: T) -> Handle {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
             // The first chunk grows, so that a small timeline stays small.
             let room = if self.chunks.is_empty() { 4 } else { CHUNK };
             self.chunks.push(Vec::with_capacity(room));
         }
-        let before = (self.chunks.len() - 1) * CHUNK;
         let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
-        let slot = u32::try_from(before + chunk.len()).expect("fewer than 2^32 entries at once");
         chunk.push(Entry { generation: 1, item });
-        if slot % 64 == 0 {
-            self.lives.push(0);
-        }
-        self.lives[slot as usize / 64] |= 1 << (slot % 64); // S4
+        let slot = u32::try_from(self.lives.len() * 64).expect("fewer than 2^32 entries at once");
+        self.lives.push(1); // S4
         Handle { slot, generation: 1 }
     }
 
@@ -87,9 +110,17 @@ impl<T: Copy> Slots<T> {
     }
 
     /// Ends the life of an item. Its slot stays taken until [`release`](Self::release).
+    #[inline]
     pub(super) fn kill(&mut self, handle: Handle) -> Option<T> {
-        let item = self.get(handle)?;
-        self.entry_mut(handle.slot).generation += 1;
+        let entry = self
+            .chunks
+            .get_mut(handle.slot as usize / CHUNK)?
+            .get_mut(handle.slot as usize % CHUNK)?;
+        if entry.generation != handle.generation || handle.generation % 2 == 0 {
+            return None;
+        }
+        entry.generation += 1;
+        let item = entry.item;
         self.bury(handle.slot);
         Some(item)
     }
@@ -127,6 +158,11 @@ impl<T: Copy> Slots<T> {
     /// would reuse it.
     pub(super) fn release(&mut self, slot: u32) {
         self.free.push(slot);
+    }
+
+    /// As many [`release`](Self::release).
+    pub(super) fn release_all(&mut self, slots: &[u32]) {
+        self.free.extend_from_slice(slots);
     }
 
     pub(super) fn allocated(&self) -> usize {
