@@ -249,6 +249,19 @@ impl<T, P: Stamp> Bands<T, P> {
         }
     }
 
+    /// As [`Self::push`], with all locks held: *full* is then the word of one instant, before or after which every pop is.
+    pub(super) fn push_surely(&self, priority: Priority, item: T) -> Result<Spot, (T, Refusal)> {
+        let mut guards = self.lock_some(|_| true);
+        let band = guards[self.index(priority)].as_mut().expect("all are locked");
+        match self.admit(band, 1) {
+            Ok(()) => Ok(spot(band.lanes.push(priority, self.stamp(), item))),
+            Err(refusal) => {
+                drop(guards); // Before the item leaves for code that may drop it.
+                Err((item, refusal))
+            }
+        }
+    }
+
     /// Pushes all or none, and adds what `each` makes of the tickets to `out`, which has room for them.
     pub(super) fn push_batch<R>(
         &self,

@@ -21,8 +21,10 @@ pub(super) enum Fault {
     CountApart,
     /// The room is looked at first and taken afterwards.
     CheckThenCount,
-    /// A push wakes before its item is in.
+    /// A push wakes before its item is in, a pop before its item is out.
     WakeFirst,
+    /// A waiter for room looks while it holds the lock of its own level alone.
+    LookAtOneLock,
     /// A waiter looks at the lanes before it enters the line, and not after.
     LookThenEnter,
     /// A waiter that was woken and goes away keeps the wake-up.

@@ -78,7 +78,9 @@ impl<T> Popped<T> {
 pub struct Queue<T> {
     id: u64,
     core: Core<T>,
+    /// Who waits for an item, and who for room.
     pub(super) waiters: Waiters,
+    pub(super) room: Waiters,
     pub(super) fault: Fault,
 }
 
@@ -122,6 +124,7 @@ impl<T> Queue<T> {
                 Some(interval) => Core::Aging(Bands::new(capacity, locks, interval)),
             },
             waiters: Waiters::new(),
+            room: Waiters::new(),
             fault: Fault::None,
         }
     }
@@ -133,10 +136,21 @@ impl<T> Queue<T> {
     /// The item with [`PushError::Full`] (not now) or [`PushError::Closed`] (never); the queue is unchanged.
     #[inline]
     pub fn push(&self, priority: Priority, item: T) -> Result<Ticket, Rejected<T>> {
+        self.let_in(priority, item, false)
+    }
+
+    /// A push; if `surely`, *full* is the word of one instant of the whole queue, which takes all locks.
+    #[inline]
+    pub(super) fn let_in(&self, priority: Priority, item: T, surely: bool) -> Result<Ticket, Rejected<T>> {
         if self.fault.is(Fault::WakeFirst) {
             self.waiters.wake(1);
         }
-        match on!(self, bands => bands.push(priority, item)) {
+        let pushed = if surely {
+            on!(self, bands => bands.push_surely(priority, item))
+        } else {
+            on!(self, bands => bands.push(priority, item))
+        };
+        match pushed {
             Ok(spot) => {
                 if !self.fault.is(Fault::WakeFirst) {
                     self.waiters.wake(1);
@@ -191,8 +205,14 @@ impl<T> Queue<T> {
     /// above the one the item is in.
     #[inline]
     pub fn try_pop(&self) -> Option<Popped<T>> {
+        if self.fault.is(Fault::WakeFirst) {
+            self.room.wake(1);
+        }
         on!(self, bands => bands.pop(|found| match found {
-            Found::Item(taken) => Some(self.popped(taken)),
+            Found::Item(taken) => {
+                self.freed(1);
+                Some(self.popped(taken))
+            }
             Found::Empty | Found::Closed => None,
         }))
     }
@@ -208,6 +228,7 @@ impl<T> Queue<T> {
         // A greater batch grows as it is taken; a wrong `max` is not worth a great allocation.
         let mut batch = Vec::with_capacity(max.min(256));
         on!(self, bands => bands.pop_batch(max, &mut batch, |taken| self.popped(taken)));
+        self.freed(batch.len());
         batch
     }
 
@@ -242,6 +263,7 @@ impl<T> Queue<T> {
     /// Takes the item of a ticket, if it still waits. Constant time.
     pub fn remove(&self, ticket: Ticket) -> Option<Popped<T>> {
         let taken = on!(self, bands => bands.remove(self.spot(ticket)?))?;
+        self.freed(1);
         Some(self.popped(taken))
     }
 
@@ -295,10 +317,12 @@ impl<T> Queue<T> {
     pub fn close(&self) -> bool {
         if self.fault.is(Fault::WakeThenClose) {
             self.waiters.wake(usize::MAX);
+            self.room.wake(usize::MAX);
             return on!(self, bands => bands.close());
         }
         let was_open = on!(self, bands => bands.close());
         self.waiters.wake(usize::MAX);
+        self.room.wake(usize::MAX);
         was_open
     }
 
@@ -327,7 +351,19 @@ impl<T> Queue<T> {
 
     #[inline]
     pub(super) fn find(&self) -> Found<T> {
-        on!(self, bands => bands.pop(|found| found))
+        let found = on!(self, bands => bands.pop(|found| found));
+        if let Found::Item(_) = found {
+            self.freed(1);
+        }
+        found
+    }
+
+    /// Items have left. Called without a lock held.
+    #[inline]
+    fn freed(&self, count: usize) {
+        if !self.fault.is(Fault::WakeFirst) {
+            self.room.wake(count);
+        }
     }
 
     /// Makes one step of the protocol wrong, for the models that must fail.

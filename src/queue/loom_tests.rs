@@ -10,7 +10,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::fault::Fault;
-use super::{Closed, Pop, Popped, Queue};
+use super::{Closed, Pop, Popped, PushError, PushWait, Queue};
 use crate::Priority;
 
 const HIGH: Priority = Priority::MAX;
@@ -60,6 +60,12 @@ models! {
     loom_cancelled_head breaks with KeepWakeUp
     loom_second_wake breaks with KeepSecond
     loom_close_wait breaks with WakeThenClose
+    loom_room breaks with LookAtOneLock
+    loom_room_enter breaks with LookThenEnter
+    loom_room_wake breaks with WakeFirst
+    loom_room_cancelled_head breaks with KeepWakeUp
+    loom_room_second_wake breaks with KeepSecond
+    loom_room_close breaks with WakeThenClose
 }
 
 /// Q1: nobody gets the item of a low level that was pushed after one of a high level that still waits.
@@ -168,23 +174,38 @@ impl Wake for Bell {
 
 /// A waiter that is polled by hand. That a sleep would never end then shows as a bell that did not ring, and not as a
 /// deadlock.
-struct Waiter<'a> {
-    pop: Pin<Box<Pop<'a, u8>>>,
+struct Waiter<F> {
+    future: Pin<Box<F>>,
     bell: std::sync::Arc<Bell>,
 }
 
-impl<'a> Waiter<'a> {
+impl<'a> Waiter<Pop<'a, u8>> {
     fn new(queue: &'a Queue<u8>) -> Self {
+        Self::of(queue.pop())
+    }
+
+    fn poll(&mut self) -> Poll<Result<u8, Closed>> {
+        self.look().map_ok(Popped::into_item)
+    }
+}
+
+impl<'a> Waiter<PushWait<'a, u8>> {
+    fn pushing(queue: &'a Queue<u8>, priority: Priority, item: u8) -> Self {
+        Self::of(queue.push_wait(priority, item))
+    }
+}
+
+impl<F: Future> Waiter<F> {
+    fn of(future: F) -> Self {
         Self {
-            pop: Box::pin(queue.pop()),
+            future: Box::pin(future),
             bell: std::sync::Arc::default(),
         }
     }
 
-    fn poll(&mut self) -> Poll<Result<u8, Closed>> {
+    fn look(&mut self) -> Poll<F::Output> {
         let waker = Waker::from(std::sync::Arc::clone(&self.bell));
-        let polled = self.pop.as_mut().poll(&mut Context::from_waker(&waker));
-        polled.map_ok(Popped::into_item)
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
     fn woken(&self) -> bool {
@@ -259,4 +280,82 @@ fn loom_close_wait(fault: Fault) {
         assert!(waiter.woken(), "the queue is closed and the waiter sleeps");
         assert_eq!(waiter.poll(), Poll::Ready(Err(Closed)));
     }
+}
+
+/// A waiter for room gets the room that a pop makes, also when the pop holds another lock than the waiter's level.
+fn loom_room(fault: Fault) {
+    let queue = queue(2, Some(1), fault);
+    queue.push(HIGH, 1).unwrap();
+    let shared = Arc::clone(&queue);
+    let popper = thread::spawn(move || pop(&shared));
+    let mut waiter = Waiter::pushing(&queue, LOW, 2);
+    let first = waiter.look();
+    assert_eq!(popper.join().unwrap(), Some(1));
+    if first.is_pending() {
+        assert!(waiter.woken(), "there is room and the waiter sleeps");
+        assert!(waiter.look().is_ready());
+    }
+    assert_eq!(pop(&queue), Some(2));
+}
+
+/// A waiter for room looks again after it entered the line.
+fn loom_room_enter(fault: Fault) {
+    loom_room(fault);
+}
+
+/// A pop wakes after its item is out.
+fn loom_room_wake(fault: Fault) {
+    loom_room(fault);
+}
+
+/// A waiter for room that goes away does not take a wake-up with it.
+fn loom_room_cancelled_head(fault: Fault) {
+    let queue = queue(1, Some(1), fault);
+    queue.push(LOW, 1).unwrap();
+    let mut head = Waiter::pushing(&queue, LOW, 2);
+    let mut next = Waiter::pushing(&queue, LOW, 3);
+    assert!(head.look().is_pending());
+    assert!(next.look().is_pending());
+    let shared = Arc::clone(&queue);
+    let popper = thread::spawn(move || pop(&shared));
+    drop(head);
+    assert_eq!(popper.join().unwrap(), Some(1));
+    assert!(next.woken(), "there is room and the waiter sleeps");
+    assert!(next.look().is_ready());
+}
+
+/// A waiter that finds room itself, and was woken for other room meanwhile, passes that wake-up on.
+fn loom_room_second_wake(fault: Fault) {
+    let queue = queue(1, Some(2), fault);
+    queue.push_batch(vec![(LOW, 1), (LOW, 2)]).unwrap();
+    let mut first = Waiter::pushing(&queue, LOW, 3);
+    let mut second = Waiter::pushing(&queue, LOW, 4);
+    assert!(first.look().is_pending());
+    assert!(second.look().is_pending());
+    let shared = Arc::clone(&queue);
+    let popper = thread::spawn(move || [pop(&shared), pop(&shared)]);
+    let found = first.look();
+    popper.join().unwrap();
+    if found.is_ready() {
+        assert!(second.woken(), "there is room and the waiter sleeps");
+    }
+}
+
+/// A close reaches whoever waits for room, and gives the item back.
+fn loom_room_close(fault: Fault) {
+    let queue = queue(2, Some(1), fault);
+    queue.push(HIGH, 1).unwrap();
+    let shared = Arc::clone(&queue);
+    let closer = thread::spawn(move || shared.close());
+    let mut waiter = Waiter::pushing(&queue, LOW, 2);
+    let mut answer = waiter.look();
+    assert!(closer.join().unwrap());
+    if answer.is_pending() {
+        assert!(waiter.woken(), "the queue is closed and the waiter sleeps");
+        answer = waiter.look();
+    }
+    let Poll::Ready(Err(refused)) = answer else {
+        panic!("it was let into a closed queue")
+    };
+    assert_eq!((refused.value, refused.reason), (2, PushError::Closed));
 }

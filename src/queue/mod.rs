@@ -22,7 +22,8 @@
 //! * `lane`: one level. A ring of chunks of 64 numbers each, a mask in each chunk, and a tree for what came out of order.
 //! * [`lanes`]: ten of them and a bitmap; levels, tickets, iteration.
 //! * `bands`: the locks, and the one rule that makes every answer one of an instant: hold all the locks it depends on.
-//! * `wait`: the line of waiters, and why no wake-up is lost. `pop`: the future, and the thread that sleeps on it.
+//! * `wait`: the line of waiters, and why no wake-up is lost. `pop`, `room`: the futures that wait for an item and for room,
+//!   and the thread that sleeps on one.
 //! * `fault`: deliberate mistakes, so that the models in `loom_tests` are seen to fail.
 //!
 //! # How many locks
@@ -55,7 +56,8 @@
 //! # Waiting
 //!
 //! [`Queue::try_pop`] does not wait, [`Queue::pop_blocking`] and [`Queue::pop_until`] put the thread to sleep,
-//! [`Queue::pop`] is a future. Nobody is woken, and no waker is cloned or dropped, while a lock is held.
+//! [`Queue::pop`] is a future. So for room in a bounded queue: [`Queue::push`] does not wait, [`Queue::push_blocking`] and
+//! [`Queue::push_until`] sleep, [`Queue::push_wait`] is a future. Nobody is woken, and no waker is cloned or dropped, while a lock is held.
 
 mod bands;
 mod error;
@@ -65,6 +67,7 @@ mod lane;
 pub mod lanes;
 mod lock;
 mod pop;
+mod room;
 mod settings;
 mod wait;
 
@@ -72,9 +75,12 @@ pub use error::{Closed, PushError, Rejected, SettingsError, WaitError};
 pub use handle::{Popped, Queue, Ticket};
 pub use lanes::Lanes;
 pub use pop::Pop;
+pub use room::PushWait;
 pub use settings::QueueBuilder;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(all(test, not(loom)))]
+mod wait_tests;

@@ -10,7 +10,7 @@ use super::bands::Found;
 use super::fault::Fault;
 use super::{Closed, Popped, Queue};
 #[cfg(not(loom))]
-use super::{WaitError, wait::Parker};
+use super::{WaitError, wait};
 
 /// The next item, when there is one. Made by [`Queue::pop`].
 ///
@@ -39,14 +39,9 @@ impl<'a, T> Pop<'a, T> {
         }
     }
 
-    /// Leaves the line. If it was woken, but not for what it has (if it has anything), another is woken instead.
     fn leave(&mut self, keep: Fault) {
-        if let Some(number) = self.number.take()
-            && !self.queue.waiters.leave(number)
-            && !self.queue.fault.is(keep)
-        {
-            self.queue.waiters.wake(1);
-        }
+        let keeps = self.queue.fault.is(keep);
+        self.queue.waiters.give_up(&mut self.number, keeps);
     }
 }
 
@@ -124,26 +119,6 @@ impl<T> Queue<T> {
     }
 
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<Popped<T>, Closed>> {
-        let mut pop = self.pop();
-        let backoff = crossbeam::utils::Backoff::new();
-        loop {
-            if let Some(answer) = pop.look() {
-                return Some(answer);
-            }
-            if backoff.is_completed() {
-                break;
-            }
-            backoff.snooze();
-        }
-        let (parker, waker) = Parker::new();
-        let mut context = Context::from_waker(&waker);
-        loop {
-            if let Poll::Ready(answer) = Pin::new(&mut pop).poll(&mut context) {
-                return Some(answer);
-            }
-            if !parker.park(deadline) {
-                return None;
-            }
-        }
+        wait::block_on(&mut self.pop(), deadline, |pop| pop.look())
     }
 }

@@ -1,15 +1,10 @@
 //! The queue on one thread: against the obvious model, and promise by promise.
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Closed, Popped, PushError, Queue, SettingsError, Ticket, WaitError};
+use super::{Closed, Popped, PushError, Queue, SettingsError, Ticket};
 use crate::Priority;
 
 fn at(level: u8) -> Priority {
@@ -395,92 +390,55 @@ fn q6_an_old_item_is_not_overtaken_beyond_its_bound() {
     }
 }
 
+/// Q5: the counts add up at every instant, though items move from level to level all the time.
 #[test]
-fn a_wait_ends_at_its_deadline_and_takes_what_is_there() {
-    let queue = Queue::new();
-    #[expect(clippy::disallowed_methods, reason = "a deadline that has passed")]
-    let past = Instant::now();
-    assert_eq!(queue.pop_until(past).unwrap_err(), WaitError::TimedOut);
-    queue.push(Priority::MIN, 1).unwrap();
-    assert_eq!(queue.pop_until(past).unwrap().item, 1);
-    queue.close();
-    assert_eq!(queue.pop_until(past).unwrap_err(), WaitError::Closed(Closed));
-}
-
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Relaxed);
-    }
-}
-
-#[test]
-fn a_waiter_that_goes_away_passes_its_wake_up_on() {
-    let queue = Queue::new();
-    let counts: [Arc<Count>; 3] = std::array::from_fn(|_| Arc::default());
-    let woken = || counts.each_ref().map(|count| count.0.load(Relaxed));
-    let wakers = counts.each_ref().map(|count| Waker::from(Arc::clone(count)));
-    let mut waits: Vec<_> = (0..3).map(|_| Some(Box::pin(queue.pop()))).collect();
-    for (wait, waker) in waits.iter_mut().zip(&wakers) {
-        let wait = wait.as_mut().expect("none went away yet");
-        assert!(wait.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
-    }
-    queue.push(Priority::MIN, 'a').unwrap();
-    assert_eq!(woken(), [1, 0, 0]);
-    waits[0] = None;
-    assert_eq!(woken(), [1, 1, 0]);
-    let wait = waits[1].as_mut().expect("it is still there");
-    let Poll::Ready(popped) = wait.as_mut().poll(&mut Context::from_waker(&wakers[1])) else {
-        panic!("it was woken for an item")
-    };
-    assert_eq!(popped.map(Popped::into_item), Ok('a'));
-    waits[1] = None;
-    assert_eq!(woken(), [1, 1, 0], "its wake-up was used");
-    queue.close();
-    assert_eq!(woken(), [1, 1, 1]);
-}
-
-#[test]
-fn a_waker_that_changes_is_the_one_that_is_woken() {
-    let queue = Queue::<u8>::new();
-    let (old, new) = (Arc::<Count>::default(), Arc::<Count>::default());
-    let mut wait = pin!(queue.pop());
-    for count in [&old, &new] {
-        let waker = Waker::from(Arc::clone(count));
-        assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-    }
-    queue.push(Priority::MIN, 0).unwrap();
-    assert_eq!((old.0.load(Relaxed), new.0.load(Relaxed)), (0, 1));
-}
-
-#[test]
-fn blocked_threads_get_every_item_once() {
-    let queue = Queue::builder().locks(2).build().unwrap();
-    let sum = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while let Ok(popped) = queue.pop_blocking() {
-                    sum.fetch_add(popped.item, Relaxed);
+fn q5_counts_are_of_one_instant_whatever_moves() {
+    for locks in [1, 2, 10] {
+        let queue = &Queue::builder().locks(locks).build().unwrap();
+        let pushed = || queue.push(Priority::MIN, ()).unwrap();
+        let mut tickets: Vec<Ticket> = (0..20).map(|_| pushed()).collect();
+        let moving = &std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut turn = 0_usize;
+                while moving.load(std::sync::atomic::Ordering::Relaxed) {
+                    let level = Priority::descending().nth(turn * 7 % 10).expect("one of ten");
+                    let ticket = &mut tickets[turn * 3 % 20];
+                    *ticket = queue.relevel(*ticket, level).expect("nobody takes it");
+                    turn += 1;
                 }
             });
-        }
-        for item in 1..=1_000 {
-            queue
-                .push(at(u8::try_from(item % 10 + 1).expect("1 to 10")), item)
-                .unwrap();
-        }
-        queue.close();
-    });
-    assert_eq!(sum.into_inner(), 500_500);
+            for _ in 0..2_000 {
+                let counts = queue.counts();
+                assert_eq!(counts.iter().sum::<usize>(), 20, "{counts:?}, {locks} locks");
+            }
+            moving.store(false, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(queue.len(), 20);
+    }
 }
 
 #[test]
-fn a_queue_is_shared_and_its_future_moves() {
-    fn shared<T: Send + Sync>() {}
-    fn moves<T: Send>() {}
-    shared::<Queue<Box<dyn Send>>>();
-    moves::<super::Pop<'static, Box<dyn Send>>>();
+fn every_call_on_a_closed_queue_says_so_and_nothing_comes_in() {
+    let queue = Queue::builder().capacity(2).build().unwrap();
+    let ticket = queue.push(Priority::MIN, 1).unwrap();
+    queue.close();
+    assert!(queue.is_closed());
+    assert_eq!(
+        queue.push(Priority::MAX, 2).unwrap_err().reason,
+        PushError::Closed
+    );
+    let batch = queue.push_batch(vec![(Priority::MAX, 2)]).unwrap_err();
+    assert_eq!(
+        (batch.value, batch.reason),
+        (vec![(Priority::MAX, 2)], PushError::Closed)
+    );
+    let refused = queue.push_blocking(Priority::MAX, 2).unwrap_err();
+    assert_eq!((refused.value, refused.reason), (2, PushError::Closed));
+    let moved = queue
+        .relevel(ticket, Priority::MAX)
+        .expect("what is in still moves");
+    assert_eq!(queue.remove(moved).unwrap().item, 1);
+    assert_eq!((queue.len(), queue.try_pop().is_none()), (0, true));
+    assert_eq!(queue.pop_blocking().unwrap_err(), Closed);
 }

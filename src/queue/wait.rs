@@ -1,4 +1,4 @@
-//! Who waits for an item: a line of wakers, first come first woken, and the parker of a blocked thread.
+//! Who waits, for an item or for room: a line of wakers, first come first woken, and the parker of a blocked thread.
 //!
 //! The line is empty while nobody waits, and a push then only reads one word. No wake-up, and no code of a waker (its
 //! clone and drop are the runtime's), runs under the lock.
@@ -13,7 +13,12 @@
 use std::collections::BTreeMap;
 use std::task::Waker;
 #[cfg(not(loom))]
-use std::{sync::Arc, task::Wake, time::Instant};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Wake},
+    time::Instant,
+};
 
 #[cfg(not(loom))]
 use crate::sync::Condvar;
@@ -62,7 +67,7 @@ impl Waiters {
     }
 
     /// Leaves the line. `false` when the waiter was woken before: the wake-up is then its to use or to pass on.
-    pub(super) fn leave(&self, number: u64) -> bool {
+    fn leave(&self, number: u64) -> bool {
         let left = {
             let mut line = self.line.lock();
             let left = line.entries.remove(&number);
@@ -70,6 +75,17 @@ impl Waiters {
             left
         };
         left.is_some()
+    }
+
+    /// Ends a wait, if there was one. Was it woken, but not for what it has (if it has anything), another is woken instead;
+    /// unless it `keeps` the wake-up, which is a fault.
+    pub(super) fn give_up(&self, number: &mut Option<u64>, keeps: bool) {
+        if let Some(number) = number.take()
+            && !self.leave(number)
+            && !keeps
+        {
+            self.wake(1);
+        }
     }
 
     /// Wakes the first `count` in line. Called after the items are in, without a lock held.
@@ -96,12 +112,42 @@ impl Waiters {
     }
 }
 
+/// Drives a future on this thread: looks for some microseconds, then polls it and sleeps until its waker is used. `None` when
+/// the deadline came first.
+#[cfg(not(loom))]
+pub(super) fn block_on<F: Future + Unpin>(
+    future: &mut F,
+    deadline: Option<Instant>,
+    mut look: impl FnMut(&mut F) -> Option<F::Output>,
+) -> Option<F::Output> {
+    let backoff = crossbeam::utils::Backoff::new();
+    loop {
+        if let Some(answer) = look(future) {
+            return Some(answer);
+        }
+        if backoff.is_completed() {
+            break;
+        }
+        backoff.snooze();
+    }
+    let (parker, waker) = Parker::new();
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(answer) = Pin::new(&mut *future).poll(&mut context) {
+            return Some(answer);
+        }
+        if !parker.park(deadline) {
+            return None;
+        }
+    }
+}
+
 /// Lets a thread sleep until its waker is used.
 ///
 /// Not part of the models: a flag under the lock of its own condition variable, and they wait as futures.
 #[cfg(not(loom))]
 #[derive(Debug)]
-pub(super) struct Parker {
+struct Parker {
     woken: Mutex<bool>,
     signal: Condvar,
 }
@@ -109,7 +155,7 @@ pub(super) struct Parker {
 #[cfg(not(loom))]
 impl Parker {
     /// A parker and the waker that ends its sleep.
-    pub(super) fn new() -> (Arc<Self>, Waker) {
+    fn new() -> (Arc<Self>, Waker) {
         let parker = Arc::new(Self {
             woken: Mutex::new(false),
             signal: Condvar::new(),
@@ -118,7 +164,7 @@ impl Parker {
     }
 
     /// Sleeps until woken, or until the deadline: then `false`. A wake-up that came before counts.
-    pub(super) fn park(&self, deadline: Option<Instant>) -> bool {
+    fn park(&self, deadline: Option<Instant>) -> bool {
         let mut woken = self.woken.lock();
         while !*woken {
             let Some(deadline) = deadline else {

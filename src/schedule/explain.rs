@@ -58,7 +58,7 @@ impl Schedule {
     pub fn explain(&self, at: DateTime<Utc>, n: usize) -> Vec<Explained> {
         let mut dates: Occurrences<'_> = self.occurrences(at..);
         std::iter::from_fn(|| dates.next_hit())
-            .take(n)
+            .take(n.min(super::PREVIEW_MAX))
             .map(|(at, hit)| Explained::of(at, hit, self.zone()))
             .collect()
     }

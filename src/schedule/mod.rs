@@ -44,6 +44,8 @@ mod civil;
 mod cron;
 mod error;
 mod explain;
+#[cfg(test)]
+mod extreme_tests;
 mod foreign;
 #[cfg(test)]
 mod hostile_tests;
@@ -82,6 +84,9 @@ use zone::Zone;
 pub const UNION_MAX: usize = 64;
 /// Most dates that one call of [`Schedule::dates`] gives.
 pub const DATES_MAX: usize = 1_002;
+
+/// Most dates that one call of [`Schedule::preview`] or [`Schedule::explain`] gives; [`Schedule::occurrences`] gives more, one by one.
+pub const PREVIEW_MAX: usize = 100_000;
 
 /// When something runs. See the [module](self) for the rules.
 ///
@@ -457,10 +462,10 @@ impl Schedule {
             .map(|(at, _)| at)
     }
 
-    /// The first `n` dates not before `at`; fewer when the schedule ends.
+    /// The first `n` dates not before `at`; fewer when the schedule ends, and [`PREVIEW_MAX`] at most.
     #[must_use]
     pub fn preview(&self, at: DateTime<Utc>, n: usize) -> Vec<DateTime<Utc>> {
-        self.occurrences(at..).take(n).collect()
+        self.occurrences(at..).take(n.min(PREVIEW_MAX)).collect()
     }
 
     /// The dates t with `start` <= t <= `end`, at most `n`, as the reference counts them: without `n` one, or 1,000

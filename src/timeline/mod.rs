@@ -26,7 +26,7 @@
 //! A million entries over a day, in the order of the `ratios` bench, take 24.5 bytes each. What bounds the rest, by profile: a
 //! third of an insert is the kernel handing out pages that were never touched; most of a cancel is the one read of the entry that its
 //! handle names, which no near cache holds when a million are cancelled in no order (a handle is checked before it is
-//! believed). The page [`speed`](crate::_docs::speed) has the figures beside `DelayQueue`.
+//! believed).
 //!
 //! Clocks may jump. Forward, everything on the way is due, in order. Back, nothing fires twice and what is inserted
 //! for times that were once passed waits its turn in a heap, at logarithmic cost, until there is more of it than of

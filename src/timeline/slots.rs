@@ -116,7 +116,7 @@ impl<T: Copy> Slots<T> {
             .chunks
             .get_mut(handle.slot as usize / CHUNK)?
             .get_mut(handle.slot as usize % CHUNK)?;
-        if entry.generation != handle.generation || handle.generation % 2 == 0 {
+        if entry.generation != handle.generation || handle.generation.is_multiple_of(2) {
             return None;
         }
         entry.generation += 1;
