@@ -24,7 +24,7 @@ pub(crate) use rows::{
     shared_tags,
 };
 pub(crate) use table::Table;
-pub(crate) use view::{CatalogView, Stop, Tables};
+pub(crate) use view::{CatalogView, Tables};
 
 use crate::ids::DeploymentId;
 use crate::model::Text;

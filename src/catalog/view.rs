@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::rows::{DeploymentRow, FlowRow, PoolRow, QueueRow, RunLimits, RunRow, TaskRunRow, When};
 use super::table::{Changes, Mark, View};
@@ -25,10 +25,10 @@ pub(crate) struct CatalogView {
     pub(crate) task_runs: View<Arc<TaskRunRow>>,
     pub(crate) pools: View<Arc<PoolRow>>,
     pub(crate) queues: View<Arc<QueueRow>>,
-    /// For each deployment whose limit stops some of its waiting runs: the first that it stops.
-    pub(crate) stopped: HashMap<u32, Stop>,
-    /// For each named limit that stops some that wait for it: the first that it stops.
-    pub(crate) stopped_by_name: HashMap<LimitKey, Stop>,
+    /// The deployments whose own limit has no slot for their waiting runs.
+    pub(crate) stopped: HashSet<u32>,
+    /// For each named limit that has too few slots for some that wait for it: how many it has.
+    pub(crate) stopped_by_name: HashMap<LimitKey, u32>,
     /// Who has been asked for work, and the instant of the view.
     pub(crate) polled: super::Polled,
     /// Relations to many, made when a filter first asks for them.
@@ -36,14 +36,6 @@ pub(crate) struct CatalogView {
 }
 
 const RELATIONS: usize = Relation::ALL.len();
-
-/// Waiting runs of a deployment from here on in claim order are not let in by its limit.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Stop {
-    pub(crate) priority: crate::priority::Priority,
-    pub(crate) due: i64,
-    pub(crate) seq: u64,
-}
 
 /// Which tables a view is to show.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +66,8 @@ impl super::Catalog {
     pub(crate) fn view(
         &self,
         tables: Tables<'_>,
-        stopped: HashMap<u32, Stop>,
-        stopped_by_name: HashMap<LimitKey, Stop>,
+        stopped: HashSet<u32>,
+        stopped_by_name: HashMap<LimitKey, u32>,
     ) -> CatalogView {
         CatalogView {
             flows: tables.of(Entity::Flow, &self.flows),
@@ -183,19 +175,13 @@ impl CatalogView {
             .is_some_and(|queue| {
                 queue.data.is_paused || self.pools.get(queue.pool).is_some_and(|pool| pool.data.is_paused)
             });
-        let behind = |stop: &Stop| {
-            (std::cmp::Reverse(run.priority), run.due, run.seq)
-                >= (std::cmp::Reverse(stop.priority), stop.due, stop.seq)
-        };
         let stopped = run
             .deployment
-            .and_then(|deployment| self.stopped.get(&deployment))
-            .is_some_and(behind);
+            .is_some_and(|deployment| self.stopped.contains(&deployment));
         let stopped_by_name = || {
-            let named = run.body.limits.as_deref().into_iter().flat_map(RunLimits::asks);
-            named
-                .filter_map(|ask| self.stopped_by_name.get(&ask.limit))
-                .any(behind)
+            let mut named = run.body.limits.as_deref().into_iter().flat_map(RunLimits::asks);
+            let room = |limit: LimitKey| self.stopped_by_name.get(&limit).copied();
+            named.any(|ask| room(ask.limit).is_some_and(|room| room < ask.weight))
         };
         if paused || stopped || stopped_by_name() {
             Place::Blocked

@@ -195,7 +195,7 @@ pub enum Empty {
     Paused,
     /// Some are due, but the engine, their pool or their queue has no free slot.
     Full,
-    /// Some are due, but the limits of their deployments let none of them in.
+    /// Some are due, but named limits and those of deployments let none of them in.
     Blocked,
 }
 

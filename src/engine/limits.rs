@@ -112,54 +112,63 @@ impl Core {
 
     /// The same for the ready order, whose gates are made and told their room.
     pub(crate) fn needs_of(&mut self, row: u32) -> Needs {
-        let Some(demand) = self.demand_of(row) else {
-            return Needs::NONE;
-        };
         let mut needs = Needs::NONE;
         let now = self.mono_time();
-        for ask in demand.asks() {
-            let book = &self.limits.book;
-            let (room, decays) = (book.room(ask.limit, now), book.decays(ask.limit));
-            let gate = self.ready.gate_of(ask.limit, room, book.slots(ask.limit), decays);
+        let Self {
+            catalog,
+            deployments,
+            limits,
+            ready,
+            ..
+        } = self;
+        let run = catalog.runs.get(row).expect("work names rows that hold a run");
+        let own = run
+            .deployment
+            .and_then(|deployment| deployments[deployment as usize].as_ref()?.limit);
+        let own = own.map(|limit| Ask { limit, weight: 1 });
+        let named = run.body.limits.as_deref();
+        for ask in own.into_iter().chain(named.into_iter().flat_map(RunLimits::asks)) {
+            let Some((room, slots, decays)) = limits.book.gate(ask.limit, now) else {
+                continue;
+            };
+            let gate = ready.gate_of(ask.limit, room, slots, decays);
             if decays {
                 // What has drained since somebody looked.
-                self.ready.set_room(gate, room);
+                ready.set_room(gate, room);
             }
             needs.push(gate, ask.weight);
         }
         needs
     }
 
-    /// Takes the slots of a run for its next attempt: engine, pool, queue, and its limits in one step; and the run out of
-    /// line, if it stands there. The caller has seen that all of them fit.
+    /// Takes the slots of a run in line for its next attempt: engine, pool, queue, and its limits in one step; and the run out of
+    /// line. The caller has seen that all of them fit.
     pub(crate) fn take_slots(&mut self, row: u32) -> Option<Grant> {
         self.count_slots(row, |count| *count += 1);
-        let demand = self.demand_of(row);
+        let Work::Line(spot) = self.work[row as usize] else {
+            unreachable!("a run is claimed out of its line")
+        };
         let holder = Holder::run(row, self.run(row).attempt + 1);
         let now = self.mono_time();
-        let mut rooms = [(0, 0); crate::limit::DEMAND_LIMITS_MAX];
-        let mut len = 0;
-        let grant = demand.map(|demand| {
-            let book = &mut self.limits.book;
-            let grant = book
-                .take(&demand, holder, now)
-                .expect("the ready order lets in who fits, and an attempt takes its slots once");
-            for ask in demand.asks() {
-                if let Some(gate) = self.ready.find_gate(ask.limit) {
-                    rooms[len] = (gate, book.room(ask.limit, now));
-                    len += 1;
-                }
+        let (mut demand, mut rooms) = (Demand::new(), [(0, 0); crate::limit::DEMAND_LIMITS_MAX]);
+        let book = &mut self.limits.book;
+        for (gate, ask) in self.ready.needs_at(spot) {
+            if book.is_live(ask.limit) {
+                rooms[demand.asks().len()].0 = gate;
+                demand
+                    .push(ask)
+                    .expect("a list of limits is checked when it is accepted");
             }
-            grant
-        });
-        if matches!(self.work[row as usize], Work::Line(_)) {
-            self.leave_line_by(row, |ready, spot| ready.take(spot, &rooms[..len]));
-        } else {
-            for &(gate, room) in &rooms[..len] {
-                self.ready.set_room(gate, room);
-            }
-            self.arm_limits();
         }
+        let rooms = &mut rooms[..demand.asks().len()];
+        let grant = (!demand.is_empty()).then(|| {
+            book.take(&demand, holder, now)
+                .expect("the ready order lets in who fits, and an attempt takes its slots once")
+        });
+        for (room, ask) in rooms.iter_mut().zip(demand.asks()) {
+            room.1 = book.room(ask.limit, now);
+        }
+        self.leave_line_by(row, |ready, spot| ready.take(spot, rooms));
         grant
     }
 

@@ -19,10 +19,9 @@ use crate::limit::{
 pub struct NamedLimit {
     /// Its definition, its slots in use and free.
     pub status: LimitStatus,
-    /// Waiting runs that stand at it, let in or not. A run that names several limits stands at one of them: where it is
-    /// refused, else where there is room for the fewest like it.
+    /// Runs that are due and need slots of it, outside paused queues.
     pub waiting: usize,
-    /// Of those, the ones that would not fit its room together.
+    /// Of those, the ones that need more than it has free.
     pub blocked: usize,
 }
 

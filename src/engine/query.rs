@@ -1,6 +1,6 @@
 //! Questions: a filter, a sort and a window, answered from one version.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::Serialize;
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use super::core::{Core, Effects};
 use super::error::Error;
 use super::read::run_of;
 use super::{Engine, carry_out};
-use crate::catalog::{CatalogView, Found, Index, Plan, Stop, Tables, Wanted, answer, tests};
+use crate::catalog::{CatalogView, Found, Index, Plan, Tables, Wanted, answer, tests};
 use crate::filter::{
     By, Cursor, Entity, Explained, Expr, Node, Notice, Query, Start, Tested, Value, Way, read,
 };
@@ -127,18 +127,14 @@ impl Core {
 
     /// These tables as they are now. Whether a run is blocked can be told only `with_places`.
     fn view_of(&self, tables: Tables<'_>, with_places: bool) -> CatalogView {
-        let (mut stopped, mut by_name) = (HashMap::new(), HashMap::new());
+        let (mut stopped, mut by_name) = (HashSet::new(), HashMap::new());
         if with_places && self.ready.blocked() > 0 {
-            for (limit, head) in self.ready.stops() {
-                let stop = Stop {
-                    priority: head.priority.0,
-                    due: head.line.due,
-                    seq: head.line.seq,
-                };
-                match self.limits.owners.get(&limit) {
-                    Some(&deployment) => stopped.insert(deployment, stop),
-                    None => by_name.insert(limit, stop),
-                };
+            for (limit, room) in self.ready.stops() {
+                if let Some(&deployment) = self.limits.owners.get(&limit) {
+                    stopped.insert(deployment);
+                } else {
+                    by_name.insert(limit, room);
+                }
             }
         }
         let mut view = self.catalog.view(tables, stopped, by_name);

@@ -15,15 +15,16 @@
 //!
 //! A run that needs no slot is in its queue's *free* class, a plain set of ten lanes, and pays for nothing of this.
 //!
-//! **Blocked** is counted where a class stands: at the gate where it is parked, or, while it is open, at the one that has room
-//! for the fewest of its runs. Of the runs that stand at a gate, as many are let in as would fit its room together, the lightest
-//! first; the rest is blocked, and so is every run of a paused queue. Where every run needs one slot of one limit this
-//! is: all but the first so many in claim order.
+//! **Blocked** is a waiting run that needs more slots of some limit than it has free, and every run of a paused queue: just those
+//! that a claim of this one run would be refused for. It depends on the room of gates alone and on nobody else in line; so a
+//! parked class is not blocked while the one that takes the room before it has not been claimed.
 //!
 //! | file | owns |
 //! |---|---|
 //! | `needs` | places in line, needs |
+//! | `heads` | an ordered set of classes, small or large |
 //! | `gate` | one limit's room, whom it lets in, who is parked there |
+//! | `groups` | how many runs are blocked |
 //! | `admission` | letting in, putting out, looking again |
 //! | `bypass` | the bypass bound and what it reserves |
 //! | `look` | reading: the first, the order, what is blocked |
@@ -36,8 +37,8 @@
 //! * **I2** in each queue the weights let in at a gate are within its room: an open class can start;
 //! * **I3** a parked class cannot start, or one of the same queue that is let in at its gate comes before it, or a run before
 //!   it has reserved the gate; so the first of a queue that can start is always open;
-//! * **I4** `standing` counts the runs outside paused queues where their class stands, and `blocked` is the sum over gates of
-//!   what does not fit their room, plus the runs of paused queues;
+//! * **I4** `standing` counts the runs outside paused queues at each gate that they need, `refused` those of them that need more
+//!   than its room, and `blocked` is how many runs some gate refuses, plus the runs of paused queues;
 //! * **I5** `members` is the number of classes that need a gate, idle ones too; a gate without any is forgotten;
 //! * **I6** a queue in strict order knows all its classes with needs by head.
 
@@ -46,18 +47,22 @@ mod bypass;
 #[cfg(any(test, fuzzing))]
 mod check;
 mod gate;
+mod groups;
+mod heads;
 mod look;
 mod needs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
 use self::bypass::Bypass;
-use self::gate::Gate;
 pub(crate) use self::gate::UNLIMITED;
+use self::gate::{Gate, moved};
+use self::groups::Groups;
+use self::heads::Heads;
 pub(crate) use self::needs::{Head, Line, Needs, Spot};
 use crate::limit::LimitKey;
 use crate::priority::Priority;
@@ -74,8 +79,8 @@ const NIL: u32 = u32::MAX;
 enum Standing {
     /// The class of the queue's runs without limits; in no set.
     Free,
-    /// Let in; its runs count at this gate.
-    Open(u32),
+    /// Let in.
+    Open,
     /// At this gate.
     Parked(u32),
     /// In no set: empty, or about to be admitted.
@@ -87,31 +92,27 @@ struct Class {
     queue: u32,
     needs: Needs,
     standing: Standing,
+    /// The last step of its path among the [groups].
+    group: u32,
+    /// Of its first run.
+    head: Option<Head>,
     lanes: Lanes<u32, Line>,
 }
 
 impl Class {
-    fn head(&self) -> Option<Head> {
+    fn first_head(&self) -> Option<Head> {
         self.lanes.first().map(|(ticket, _)| Head::of(ticket))
-    }
-
-    /// The gate at which its runs count (I4).
-    fn gate(&self) -> Option<u32> {
-        match self.standing {
-            Standing::Free | Standing::Idle => None,
-            Standing::Open(gate) | Standing::Parked(gate) => Some(gate),
-        }
     }
 }
 
 #[derive(Debug)]
 struct Queue {
     free: u32,
-    open: BTreeSet<(Head, u32)>,
+    open: Heads,
     paused: bool,
     len: usize,
     /// The classes with needs by head, while the queue is in strict order (I6).
-    strict: Option<BTreeSet<(Head, u32)>>,
+    strict: Option<Heads>,
 }
 
 /// Emptied classes that are kept. A class that comes and goes with its one run would otherwise be built and torn down
@@ -137,8 +138,9 @@ pub(crate) struct Ready {
     /// Gates whose room grows by time alone, and at which somebody has been parked since it was asked.
     thirsty: Vec<u32>,
     bypass: Bypass,
-    /// The gates that stop somebody.
-    stopping: BTreeSet<u32>,
+    groups: Groups,
+    /// The gates that refuse somebody, in no order.
+    stopping: Vec<u32>,
     blocked: usize,
 }
 
@@ -156,7 +158,7 @@ impl Ready {
         }
         self.queues[number] = Some(Queue {
             free,
-            open: BTreeSet::new(),
+            open: Heads::default(),
             paused,
             len: 0,
             strict: None,
@@ -195,10 +197,15 @@ impl Ready {
     /// each queue that waits there.
     pub(crate) fn set_room(&mut self, gate: u32, room: u32) {
         self.room_is(gate, room);
-        if self.gate(gate).decays && self.gate(gate).has_parked() {
+        self.note_thirst(gate);
+        self.settle();
+    }
+
+    /// A gate that somebody waits at whom time alone can let in is looked at before the step ends.
+    fn note_thirst(&mut self, gate: u32) {
+        if self.gate(gate).is_thirsty() {
             self.thirsty.push(gate);
         }
-        self.settle();
     }
 
     /// Tells what a limit has become, besides its room.
@@ -262,7 +269,7 @@ impl Ready {
             classes
                 .filter_map(|(number, class)| Some((number, class.as_ref()?)))
                 .filter(|(_, class)| class.queue == queue && class.standing != Standing::Free)
-                .filter_map(|(number, class)| Some((class.head()?, number)))
+                .filter_map(|(number, class)| Some((class.head?, number)))
                 .collect()
         });
         self.queue_mut(queue).strict = members;
@@ -279,29 +286,34 @@ impl Ready {
     ) -> Spot {
         if needs.is_empty() {
             let class = self.queue(queue).free;
-            let ticket = self.class_mut(class).lanes.push(priority, line, row);
+            let held = self.class_mut(class);
+            let ticket = held.lanes.push(priority, line, row);
+            let head = Head::of(ticket);
+            held.head = Some(held.head.map_or(head, |first| first.min(head)));
             self.count_free(queue, true);
             return Spot { class, ticket };
         }
         let class = self.class_of(queue, needs);
         let held = self.class_mut(class);
-        let before = held.head();
+        let before = held.head;
         let ticket = held.lanes.push(priority, line, row);
         let after = Head::of(ticket);
+        if before.is_none_or(|before| after < before) {
+            held.head = Some(after);
+        }
         self.queue_mut(queue).len += 1;
+        self.count_runs(class, 1, true);
         match before {
             None => {
                 self.employ(class);
                 self.head_moved(class, None, Some(after));
                 self.admit(class);
             }
-            Some(before) => {
-                self.count_runs(class, 1, true);
-                if after < before {
-                    self.head_moved(class, Some(before), Some(after));
-                    self.reposition(class, before, after);
-                }
+            Some(before) if after < before => {
+                self.head_moved(class, Some(before), Some(after));
+                self.reposition(class, before, after);
             }
+            Some(_) => {}
         }
         self.settle();
         Spot { class, ticket }
@@ -309,88 +321,53 @@ impl Ready {
 
     /// Takes a run out of line, wherever it stands.
     pub(crate) fn remove(&mut self, spot: Spot) -> u32 {
-        if self.class(spot.class).standing == Standing::Free {
-            return self.remove_free(spot);
-        }
-        let row = self.row(spot);
-        self.forget_overtaken(row);
-        let before = self.class(spot.class).head();
-        if before == Some(spot.head()) && self.class(spot.class).lanes.len() == 1 {
-            self.withdraw(spot.class);
-            self.take_out(spot);
-            self.retire(spot.class, before);
-        } else {
-            self.count_runs(spot.class, 1, false);
-            self.take_out(spot);
-            let after = self.class(spot.class).head();
-            if let (Some(before), Some(after)) = (before, after)
-                && before != after
-            {
-                self.head_moved(spot.class, Some(before), Some(after));
-                self.reposition(spot.class, before, after);
-            }
-        }
-        self.settle();
-        row
+        self.take_out(spot, &[])
     }
 
     /// Takes a run out of line that has taken its slots; `rooms` is what its gates have room for now. Lets in who still fits.
     pub(crate) fn take(&mut self, spot: Spot, rooms: &[(u32, u32)]) -> u32 {
-        let class = spot.class;
-        if self.class(class).standing == Standing::Free {
-            return self.remove_free(spot);
+        if !rooms.is_empty() {
+            self.count_overtaken(spot);
         }
-        self.count_overtaken(spot);
-        let row = self.row(spot);
+        self.take_out(spot, rooms)
+    }
+
+    fn take_out(&mut self, spot: Spot, rooms: &[(u32, u32)]) -> u32 {
+        let class = spot.class;
+        let held = self.class_mut(class);
+        let taken = held.lanes.remove(spot.ticket);
+        let row = taken
+            .expect("a waiting run's spot holds it until it is taken out")
+            .item;
+        let before = held.head;
+        if before == Some(spot.head()) {
+            held.head = held.first_head();
+        }
+        let (queue, after) = (held.queue, held.head);
+        if held.standing == Standing::Free {
+            self.count_free(queue, false);
+            return row;
+        }
+        self.queue_mut(queue).len -= 1;
+        self.count_runs(class, 1, false);
         self.forget_overtaken(row);
-        let before = self.class(class).head();
-        // Out of the gates first, so that the slots it has taken are not asked of those that stay.
-        self.withdraw(class);
-        self.class_mut(class).standing = Standing::Idle;
-        self.take_out(spot);
+        match (before, after) {
+            (Some(before), None) => {
+                self.withdraw(class, before);
+                self.retire(class, before);
+            }
+            (Some(before), Some(after)) if before != after => {
+                self.head_moved(class, Some(before), Some(after));
+                self.reposition(class, before, after);
+            }
+            _ => {}
+        }
         for &(gate, room) in rooms {
             self.room_is(gate, room);
-        }
-        let after = self.class(class).head();
-        if after.is_some() {
-            if before != after {
-                self.head_moved(class, before, after);
-            }
-            self.admit(class);
-        } else {
-            self.retire(class, before);
-        }
-        for &(gate, _) in rooms {
-            if let Some(held) = self.gates[gate as usize].as_ref()
-                && held.decays
-                && held.has_parked()
-            {
-                self.thirsty.push(gate);
-            }
+            self.note_thirst(gate);
         }
         self.settle();
         row
-    }
-
-    fn remove_free(&mut self, spot: Spot) -> u32 {
-        let held = self.class_mut(spot.class);
-        let queue = held.queue;
-        let taken = held
-            .lanes
-            .remove(spot.ticket)
-            .expect("a waiting run's spot holds it until it is taken out");
-        self.count_free(queue, false);
-        taken.item
-    }
-
-    /// Takes a run out of its lanes. Its class counts and stands as before.
-    fn take_out(&mut self, spot: Spot) {
-        let held = self.class_mut(spot.class);
-        let queue = held.queue;
-        held.lanes
-            .remove(spot.ticket)
-            .expect("a waiting run's spot holds it until it is taken out");
-        self.queue_mut(queue).len -= 1;
     }
 
     /// Keeps I6.
@@ -398,10 +375,10 @@ impl Ready {
         let queue = self.class(class).queue;
         if let Some(all) = &mut self.queue_mut(queue).strict {
             if let Some(before) = before {
-                all.remove(&(before, class));
+                all.remove(before, class);
             }
             if let Some(after) = after {
-                all.insert((after, class));
+                all.insert(after, class);
             }
         }
     }
@@ -411,8 +388,11 @@ impl Ready {
             return class;
         }
         let class = self.place_class(queue, needs, Standing::Idle);
+        self.class_mut(class).group = self.enter_group(&needs);
         for need in &*needs {
-            self.gate_mut(need.gate).members += 1;
+            let held = self.gate_mut(need.gate);
+            held.members += 1;
+            held.lines.entry(queue).or_default().members += 1;
         }
         self.by_needs.insert((queue, needs), class);
         class
@@ -423,6 +403,8 @@ impl Ready {
             queue,
             needs,
             standing,
+            group: NIL,
+            head: None,
             lanes: Lanes::default(),
         };
         if let Some(number) = self.vacant.pop() {
@@ -443,8 +425,8 @@ impl Ready {
     }
 
     /// Keeps an emptied class for the next run like its last.
-    fn retire(&mut self, class: u32, last: Option<Head>) {
-        self.head_moved(class, last, None);
+    fn retire(&mut self, class: u32, last: Head) {
+        self.head_moved(class, Some(last), None);
         self.class_mut(class).standing = Standing::Idle;
         self.idle.push_back(class);
         if self.idle.len() > IDLE
@@ -455,13 +437,22 @@ impl Ready {
     }
 
     fn drop_class(&mut self, class: u32) {
-        let Some(Class { queue, needs, .. }) = self.classes[class as usize].take() else {
+        let Some(Class {
+            queue, needs, group, ..
+        }) = self.classes[class as usize].take()
+        else {
             return;
         };
         self.vacant.push(class);
         self.by_needs.remove(&(queue, needs));
+        self.leave_group(group);
         for need in &*needs {
             let held = self.gate_mut(need.gate);
+            let line = held.line(queue);
+            line.members -= 1;
+            if line.members == 0 {
+                held.lines.remove(&queue);
+            }
             held.members -= 1;
             if held.members == 0 {
                 let limit = held.limit;
@@ -476,13 +467,13 @@ impl Ready {
 
     fn count_free(&mut self, queue: u32, more: bool) {
         let held = self.queue_mut(queue);
-        held.len = if more { held.len + 1 } else { held.len - 1 };
+        held.len = moved(held.len, 1, more);
         if held.paused {
-            self.blocked = if more { self.blocked + 1 } else { self.blocked - 1 };
+            self.blocked = moved(self.blocked, 1, more);
         }
     }
 
-    /// Counts all runs of a class where it stands (I4).
+    /// Counts all runs of a class (I4).
     fn count_class(&mut self, class: u32, more: bool) {
         self.count_runs(class, self.class(class).lanes.len(), more);
     }
@@ -490,31 +481,19 @@ impl Ready {
     fn count_runs(&mut self, class: u32, runs: usize, more: bool) {
         let held = self.class(class);
         if self.queue(held.queue).paused {
-            self.blocked = if more {
-                self.blocked + runs
-            } else {
-                self.blocked - runs
-            };
-        } else if let Some(gate) = held.gate() {
-            let weight = held.needs.weight_at(gate);
-            self.gate_mut(gate).stand(weight, runs, more);
-            self.recount(gate);
+            self.blocked = moved(self.blocked, runs, more);
+            return;
         }
-    }
-
-    /// Counts anew what does not fit a gate.
-    fn recount(&mut self, gate: u32) {
-        let held = self.gates[gate as usize].as_mut().expect(GATE);
-        let (before, after) = (held.blocked, held.not_fitting());
-        held.blocked = after;
-        self.blocked = self.blocked - before + after;
-        if (before == 0) != (after == 0) {
-            if after == 0 {
-                self.stopping.remove(&gate);
-            } else {
-                self.stopping.insert(gate);
+        let (needs, group) = (held.needs, held.group);
+        for need in &*needs {
+            let held = self.gate_mut(need.gate);
+            held.stand(need.weight, runs, more);
+            if held.room < need.weight {
+                self.list_stopping(need.gate);
+                self.note_thirst(need.gate);
             }
         }
+        self.count_group(group, runs, more);
     }
 
     fn class(&self, class: u32) -> &Class {

@@ -43,8 +43,10 @@ pub struct QueueStatus {
     /// The version of the engine that this describes.
     #[serde(skip)]
     pub version: u64,
-    /// Of the waiting runs, those that a deployment's limit does not let in, whose queue is paused, or that wait
-    /// behind an earlier run of their schedule.
+    /// Of the waiting runs, those that need more slots of some limit, named or their deployment's, than it has free, those whose
+    /// queue or pool is paused, and those that wait behind an earlier run of their schedule: the runs that are in
+    /// [`Place::Blocked`](crate::model::Place), for which [`Engine::blocked_by`](crate::Engine::blocked_by) names such a reason.
+    /// The others wait for their turn alone.
     #[serde(skip)]
     pub blocked: usize,
     /// Runs that are not due yet, retries included.

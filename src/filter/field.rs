@@ -57,7 +57,7 @@ vocabulary! {
     Place PLACES, "The words of [`Place`], in the order of their codes." {
         Scheduled "scheduled" "Not due.",
         Ready "ready" "Due, and nothing that it names holds it back.",
-        Blocked "blocked" "Due, and parked at a limit or in a paused queue.",
+        Blocked "blocked" "Due, and a limit has too few slots for it or its queue is paused.",
         Claimed "claimed" "Handed out; it holds its slots.",
         Paused "paused" "Waiting to be resumed.",
         Finished "finished" "Ended.",

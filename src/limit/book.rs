@@ -440,6 +440,14 @@ impl Book {
         )
     }
 
+    /// What a line before the limit has to know: its room, its slots as [`slots`](Self::slots) tells them, and whether it decays;
+    /// none for a limit that is gone.
+    pub(crate) fn gate(&self, limit: LimitKey, now: Duration) -> Option<(u32, u32, bool)> {
+        let held = self.get(limit)?;
+        let slots = if held.active { held.slots } else { u32::MAX };
+        Some((held.room(now), slots, held.active && held.rate.is_some()))
+    }
+
     /// Whether it is a limit of the engine's own.
     pub(crate) fn is_internal(&self, limit: LimitKey) -> bool {
         self.get(limit).is_some_and(|limit| limit.kind == Kind::Internal)

@@ -73,8 +73,9 @@ pub enum Place {
     Scheduled,
     /// Due; the next claim of its queue may take it. Counts as queued.
     Ready,
-    /// Due, but its deployment's limit has no room for it, or its queue or pool is paused. Counts as queued. (A full engine,
-    /// pool or queue leaves its runs ready.)
+    /// Due, but a limit that it is under, named or its deployment's, has fewer free slots than it needs, its queue or pool is
+    /// paused, or it waits behind an earlier run of its schedule. Counts as queued. (A full engine, pool or queue leaves its
+    /// runs ready, and so does a run before it that would take the slots.)
     Blocked,
     /// Handed to a worker; holds all its slots. Counts as processing.
     Claimed,

@@ -261,6 +261,8 @@ fn t1_blocked_counts_what_limits_and_pauses_hold_back_and_not_what_a_full_engine
     engine
         .submit(NewRun::of("f").work_queue("other", "default"))
         .unwrap();
+    assert_eq!(engine.snapshot().blocked, 0, "a claim of any of them would do");
+    take(&engine);
     assert_eq!(engine.snapshot().blocked, 2);
     engine.set_limit(Some(0)).unwrap();
     assert_eq!(engine.snapshot().blocked, 2, "C3: a full engine blocks nothing");

@@ -169,15 +169,9 @@ impl Model {
         }
     }
 
-    /// Waits, and its queue is paused, or the limit of its deployment lets in others before it.
+    /// Waits, and its queue is paused, or a limit that it is under has fewer free slots than it needs.
     pub(super) fn blocked(&self, run: &ModelRun) -> bool {
-        let before = |other: &ModelRun| {
-            other.at == At::Line
-                && other.deployment == run.deployment
-                && !self.paused(other.queue)
-                && other.place_in_line() < run.place_in_line()
-        };
-        self.paused(run.queue) || self.room(run).is_some_and(|room| self.count(before) >= room)
+        self.paused(run.queue) || self.room(run) == Some(0) || !self.fits_named(run)
     }
 
     /// Behind the first of a queue in strict order.

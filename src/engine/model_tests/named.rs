@@ -74,47 +74,6 @@ impl Model {
         run.needs.iter().filter(live).copied()
     }
 
-    /// The fewest and the most that may count as blocked: a run counts at one of its limits.
-    pub(super) fn blocked_bounds(&self) -> (usize, usize) {
-        let line = |run: &ModelRun| run.at == At::Line;
-        if !self.with_names {
-            let blocked = self.count(|run| line(run) && self.blocked(run));
-            return (blocked, blocked);
-        }
-        let paused = self.count(|run| line(run) && self.paused(run.queue));
-        let mut most = paused;
-        let standing = || {
-            self.runs
-                .iter()
-                .filter(|run| line(run) && !self.paused(run.queue))
-        };
-        for deployment in self.deployments.iter().flatten() {
-            let mut here = standing()
-                .filter(|run| run.deployment == Some(deployment.id))
-                .peekable();
-            if let Some(room) = here.peek().and_then(|run| self.room(run)) {
-                most += here.count().saturating_sub(room);
-            }
-        }
-        for limit in 0..self.named.len() {
-            let Some(room) = self.room_named(limit) else {
-                continue;
-            };
-            let mut weights: Vec<u32> = standing()
-                .flat_map(|run| &run.needs)
-                .filter(|need| need.0 == limit)
-                .map(|need| need.1)
-                .collect();
-            weights.sort_unstable();
-            let sums = weights.iter().scan(0, |sum, weight| {
-                *sum += weight;
-                Some(*sum)
-            });
-            most += sums.filter(|&sum| room < sum).count();
-        }
-        (paused, most.min(self.waiting()))
-    }
-
     /// A limit that a template has made goes with the last that needs it.
     pub(super) fn collect(&mut self) {
         for limit in 0..self.named.len() {

@@ -1,8 +1,7 @@
 //! Who is let in: admission at all gates at once, eviction of the worst, and looking again when room comes.
 
-use std::collections::BTreeSet;
-
 use super::gate::{UNLIMITED, Verdict};
+use super::heads::Heads;
 use super::needs::Head;
 use super::{Ready, Standing};
 
@@ -18,7 +17,7 @@ impl Ready {
             return Verdict::Fits;
         };
         let line = &held.lines[&queue];
-        for &(other, class) in line.let_in.iter().rev() {
+        for (other, class) in line.let_in.backwards() {
             if other < head {
                 return Verdict::Outranked;
             }
@@ -36,7 +35,7 @@ impl Ready {
     pub(super) fn admit(&mut self, class: u32) {
         let held = self.class(class);
         let (queue, needs) = (held.queue, held.needs);
-        let head = held.head().expect("a class without runs is idle (I1)");
+        let head = held.head.expect("a class without runs is idle (I1)");
         let refusing = needs
             .iter()
             .filter_map(|need| {
@@ -58,53 +57,38 @@ impl Ready {
         for need in &*needs {
             while self.gate(need.gate).free(queue) < u64::from(need.weight) {
                 let line = &self.gate(need.gate).lines[&queue];
-                let &(_, worst) = line.let_in.last().expect("the slots that lack are let in to");
+                let (_, worst) = line.let_in.last().expect("the slots that lack are let in to");
                 self.evict(worst, need.gate);
             }
-            let line = self.gate_mut(need.gate).lines.entry(queue).or_default();
-            line.let_in.insert((head, class));
+            let line = self.gate_mut(need.gate).line(queue);
+            line.let_in.insert(head, class);
             line.taken += u64::from(need.weight);
         }
-        self.queue_mut(queue).open.insert((head, class));
-        // It counts at the limit that has room for the fewest of its runs.
-        let tightest = needs
-            .iter()
-            .min_by_key(|need| (self.gate(need.gate).room / need.weight.max(1), need.gate));
-        let at = tightest.expect("a class that is let in needs something").gate;
-        self.class_mut(class).standing = Standing::Open(at);
-        self.count_class(class, true);
+        self.queue_mut(queue).open.insert(head, class);
+        self.class_mut(class).standing = Standing::Open;
     }
 
-    /// Takes a class out of every set, whether it is let in or parked; the gates it leaves are looked at again.
-    pub(super) fn withdraw(&mut self, class: u32) {
+    /// Takes a class out of every set, whether it is let in or parked, where it stands under this head; the gates it leaves are
+    /// looked at again.
+    pub(super) fn withdraw(&mut self, class: u32, head: Head) {
         let held = self.class(class);
         let (queue, needs, standing) = (held.queue, held.needs, held.standing);
-        let head = held
-            .head()
-            .expect("a class that stands somewhere is not empty (I1)");
-        self.count_class(class, false);
         match standing {
-            Standing::Open(_) => {
-                self.queue_mut(queue).open.remove(&(head, class));
+            Standing::Open => {
+                self.queue_mut(queue).open.remove(head, class);
                 for need in &*needs {
-                    if let Some(line) = self.gate_mut(need.gate).lines.get_mut(&queue) {
-                        line.let_in.remove(&(head, class));
-                        line.taken -= u64::from(need.weight);
+                    let line = self.gate_mut(need.gate).line(queue);
+                    line.let_in.remove(head, class);
+                    line.taken -= u64::from(need.weight);
+                    if line.has_parked() {
+                        self.dirty.push((need.gate, queue));
                     }
-                    self.dirty.push((need.gate, queue));
                 }
             }
             Standing::Parked(gate) => {
-                let weight = needs.weight_at(gate);
-                if let Some(line) = self.gate_mut(gate).lines.get_mut(&queue)
-                    && let Some(parked) = line.parked.get_mut(&weight)
-                {
-                    parked.remove(&(head, class));
-                    if parked.is_empty() {
-                        line.parked.remove(&weight);
-                    }
-                }
-                self.forget_line(gate, queue);
+                let held = self.gate_mut(gate);
+                held.parked -= 1;
+                held.line(queue).unpark(needs.weight_at(gate), head, class);
             }
             Standing::Free | Standing::Idle => unreachable!("it stands in a set"),
         }
@@ -113,20 +97,21 @@ impl Ready {
     fn park(&mut self, class: u32, gate: u32) {
         let held = self.class(class);
         let (queue, weight) = (held.queue, held.needs.weight_at(gate));
-        let head = held.head().expect("a class without runs is idle (I1)");
+        let head = held.head.expect("a class without runs is idle (I1)");
         let at = self.gate_mut(gate);
-        let line = at.lines.entry(queue).or_default();
-        line.parked.entry(weight).or_default().insert((head, class));
-        if at.decays {
-            self.thirsty.push(gate);
-        }
+        at.parked += 1;
+        at.line(queue).park(weight, head, class);
+        self.note_thirst(gate);
         self.class_mut(class).standing = Standing::Parked(gate);
-        self.count_class(class, true);
     }
 
     /// Puts a class out that is let in.
     pub(super) fn evict(&mut self, class: u32, gate: u32) {
-        self.withdraw(class);
+        let head = self
+            .class(class)
+            .head
+            .expect("a class that is let in is not empty (I1)");
+        self.withdraw(class, head);
         self.park(class, gate);
     }
 
@@ -134,6 +119,11 @@ impl Ready {
     pub(super) fn room_is(&mut self, gate: u32, room: u32) {
         let held = self.gate_mut(gate);
         let before = std::mem::replace(&mut held.room, room);
+        if room == before {
+            return;
+        }
+        self.turn_groups(gate, before);
+        let held = self.gate(gate);
         if room < before {
             let over: Vec<u32> = (held.lines.iter())
                 .filter(|(_, line)| room != UNLIMITED && u64::from(room) < line.taken)
@@ -142,15 +132,14 @@ impl Ready {
             for queue in over {
                 while let Some(line) = self.gate(gate).lines.get(&queue)
                     && u64::from(room) < line.taken
-                    && let Some(&(_, worst)) = line.let_in.last()
+                    && let Some((_, worst)) = line.let_in.last()
                 {
                     self.evict(worst, gate);
                 }
             }
-        } else if before < room {
+        } else {
             self.look_again(gate);
         }
-        self.recount(gate);
     }
 
     /// Has all queues at a gate looked at again.
@@ -158,7 +147,10 @@ impl Ready {
         let Some(held) = self.gates[gate as usize].as_ref() else {
             return;
         };
-        let lines = held.lines.iter().filter(|(_, line)| !line.parked.is_empty());
+        if held.parked == 0 {
+            return;
+        }
+        let lines = held.lines.iter().filter(|(_, line)| line.has_parked());
         self.dirty.extend(lines.map(|(&queue, _)| (gate, queue)));
     }
 
@@ -189,47 +181,35 @@ impl Ready {
                 })
                 .map(|(_, head, class)| (head, class))
                 .min();
-            let Some((_, class)) = best else {
-                self.forget_line(gate, queue);
-                return;
-            };
-            self.withdraw(class);
+            let Some((head, class)) = best else { return };
+            self.withdraw(class, head);
             self.admit(class);
-        }
-    }
-
-    fn forget_line(&mut self, gate: u32, queue: u32) {
-        if let Some(held) = self.gates[gate as usize].as_mut()
-            && held
-                .lines
-                .get(&queue)
-                .is_some_and(super::gate::GateLine::is_empty)
-        {
-            held.lines.remove(&queue);
         }
     }
 
     /// Moves a class in the sets it stands in, after its head has changed; both heads are of runs.
     pub(super) fn reposition(&mut self, class: u32, before: Head, after: Head) {
-        fn moved(set: &mut BTreeSet<(Head, u32)>, class: u32, before: Head, after: Head) {
-            set.remove(&(before, class));
-            set.insert((after, class));
+        fn moved(set: &mut Heads, class: u32, before: Head, after: Head) {
+            set.remove(before, class);
+            set.insert(after, class);
         }
         let held = self.class(class);
         let (queue, needs) = (held.queue, held.needs);
         match held.standing {
-            Standing::Open(_) => {
+            Standing::Open => {
                 moved(&mut self.queue_mut(queue).open, class, before, after);
                 for need in &*needs {
-                    let line = self.gate_mut(need.gate).lines.entry(queue).or_default();
+                    let line = self.gate_mut(need.gate).line(queue);
                     moved(&mut line.let_in, class, before, after);
-                    self.dirty.push((need.gate, queue));
+                    if line.has_parked() {
+                        self.dirty.push((need.gate, queue));
+                    }
                 }
             }
             Standing::Parked(gate) => {
-                let line = self.gate_mut(gate).lines.entry(queue).or_default();
-                let parked = line.parked.entry(needs.weight_at(gate)).or_default();
-                moved(parked, class, before, after);
+                let (weight, line) = (needs.weight_at(gate), self.gate_mut(gate).line(queue));
+                line.unpark(weight, before, class);
+                line.park(weight, after, class);
                 // Its head may have become the best of its gate, and have to start before one let in (I3).
                 self.dirty.push((gate, queue));
             }

@@ -89,7 +89,7 @@ impl Ready {
         let queues: Vec<u32> = self.gate(gate).lines.keys().copied().collect();
         for queue in queues {
             while let Some(line) = self.gate(gate).lines.get(&queue)
-                && let Some(&(worst, class)) = line.let_in.last()
+                && let Some((worst, class)) = line.let_in.last()
                 && head < worst
             {
                 self.evict(class, gate);

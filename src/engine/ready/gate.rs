@@ -1,7 +1,8 @@
-//! One limit, as the ready order sees it: its room, whom it lets in, who is parked there.
+//! One limit, as the ready order sees it: its room, whom it lets in, who is parked there, whom it refuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::heads::Heads;
 use super::needs::Head;
 use crate::limit::LimitKey;
 
@@ -24,24 +25,55 @@ pub(super) enum Verdict {
 /// The classes of one queue at one gate.
 #[derive(Debug, Default)]
 pub(super) struct GateLine {
-    pub(super) let_in: BTreeSet<(Head, u32)>,
+    /// How many classes of the queue need the gate, idle ones too.
+    pub(super) members: usize,
+    pub(super) let_in: Heads,
     /// Sum of the weights of the heads of those let in.
     pub(super) taken: u64,
-    /// By weight, so that the best that fits is found without looking at heavier ones.
-    pub(super) parked: BTreeMap<u32, BTreeSet<(Head, u32)>>,
+    /// By weight ascending, so that the best that fits is found without looking at heavier ones. A weight stays when its set
+    /// is empty: there are no more of them than weights that somebody needs, and the next is likely one of these.
+    parked: Vec<(u32, Heads)>,
 }
 
 impl GateLine {
-    pub(super) fn is_empty(&self) -> bool {
-        self.let_in.is_empty() && self.parked.is_empty()
+    pub(super) fn park(&mut self, weight: u32, head: Head, class: u32) {
+        let at = match self.parked.binary_search_by_key(&weight, |&(weight, _)| weight) {
+            Ok(at) => at,
+            Err(at) => {
+                self.parked.insert(at, (weight, Heads::default()));
+                at
+            }
+        };
+        self.parked[at].1.insert(head, class);
+    }
+
+    pub(super) fn unpark(&mut self, weight: u32, head: Head, class: u32) {
+        if let Some(parked) = self.parked_at(weight) {
+            parked.remove(head, class);
+        }
+    }
+
+    fn parked_at(&mut self, weight: u32) -> Option<&mut Heads> {
+        let at = self.parked.binary_search_by_key(&weight, |&(weight, _)| weight);
+        Some(&mut self.parked[at.ok()?].1)
     }
 
     /// The first parked class of each weight, lightest first.
     pub(super) fn firsts(&self) -> impl Iterator<Item = (u32, Head, u32)> {
-        self.parked.iter().filter_map(|(&weight, classes)| {
-            let &(head, class) = classes.first()?;
-            Some((weight, head, class))
+        self.parked.iter().filter_map(|(weight, classes)| {
+            let (head, class) = classes.first()?;
+            Some((*weight, head, class))
         })
+    }
+
+    pub(super) fn has_parked(&self) -> bool {
+        self.firsts().next().is_some()
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_parked(&self, weight: u32, head: Head, class: u32) -> bool {
+        let mut here = self.parked.iter().filter(|&&(here, _)| here == weight);
+        here.any(|(_, classes)| classes.contains(head, class))
     }
 }
 
@@ -57,12 +89,18 @@ pub(super) struct Gate {
     pub(super) members: usize,
     /// By queue.
     pub(super) lines: BTreeMap<u32, GateLine>,
+    /// How many classes are parked here.
+    pub(super) parked: usize,
     /// Runs that were overtaken here as often as may be; the first of them lets no later run in.
     pub(super) reserved: BTreeSet<(Head, u32)>,
-    /// The runs that stand here, outside paused queues: how many need so many slots, by slots ascending.
+    /// The runs that need it, outside paused queues: how many need so many slots, by slots ascending.
     pub(super) standing: Vec<(u32, usize)>,
-    /// Of those, how many would not fit the room together.
-    pub(super) blocked: usize,
+    /// Of those, how many need more than its room.
+    pub(super) refused: usize,
+    /// Where it stands in the list of those that refuse somebody, or nowhere.
+    pub(super) listed: u32,
+    /// Its steps among the [groups](super::groups), by weight.
+    pub(super) groups: BTreeSet<(u32, u32)>,
 }
 
 impl Gate {
@@ -74,9 +112,12 @@ impl Gate {
             decays,
             members: 0,
             lines: BTreeMap::new(),
+            parked: 0,
             reserved: BTreeSet::new(),
             standing: Vec::new(),
-            blocked: 0,
+            refused: 0,
+            listed: super::NIL,
+            groups: BTreeSet::new(),
         }
     }
 
@@ -89,22 +130,33 @@ impl Gate {
         u64::from(self.room).saturating_sub(taken)
     }
 
+    /// The classes of a queue that has some here.
+    pub(super) fn line(&mut self, queue: u32) -> &mut GateLine {
+        self.lines
+            .get_mut(&queue)
+            .expect("a line is kept while a class of its queue needs the gate")
+    }
+
     /// Whether a reserved run comes before this one.
     pub(super) fn is_reserved_before(&self, head: Head) -> bool {
         self.reserved.first().is_some_and(|&(first, _)| first < head)
     }
 
-    pub(super) fn has_parked(&self) -> bool {
-        self.lines.values().any(|line| !line.parked.is_empty())
+    /// Whether time alone may change what becomes of somebody here.
+    pub(super) fn is_thirsty(&self) -> bool {
+        self.decays && (0 < self.parked || 0 < self.refused)
     }
 
-    /// Changes how many runs of a weight stand here.
+    /// Changes how many runs of a weight need it.
     pub(super) fn stand(&mut self, weight: u32, runs: usize, more: bool) {
+        if self.room < weight {
+            self.refused = moved(self.refused, runs, more);
+        }
         match self.standing.binary_search_by_key(&weight, |&(weight, _)| weight) {
-            Ok(at) if more => self.standing[at].1 += runs,
             Ok(at) => {
-                self.standing[at].1 -= runs;
-                if self.standing[at].1 == 0 {
+                let left = moved(self.standing[at].1, runs, more);
+                self.standing[at].1 = left;
+                if left == 0 {
                     self.standing.remove(at);
                 }
             }
@@ -115,36 +167,24 @@ impl Gate {
         }
     }
 
-    /// How many of those that stand here would not fit the room together, the lightest first. As many steps as there are
-    /// different weights, at most about the root of twice the room.
-    pub(super) fn not_fitting(&self) -> usize {
-        if self.room == UNLIMITED {
-            return 0;
-        }
-        let mut left = self.room as usize;
-        let mut fitting = 0;
-        for &(weight, runs) in &self.standing {
-            let fit = runs.min(left / weight as usize);
-            fitting += fit;
-            left -= fit * weight as usize;
-            if fit < runs {
-                break;
-            }
-        }
-        self.runs() - fitting
-    }
-
-    /// How many runs stand here.
+    /// How many runs that need it wait.
     pub(super) fn runs(&self) -> usize {
         self.standing.iter().map(|&(_, runs)| runs).sum()
     }
 
-    /// The least room with which somebody who is parked could come in; none while nobody could.
+    /// Of those, how many need more than its room.
+    pub(super) fn count_refused(&self) -> usize {
+        let refused = self.standing.partition_point(|&(weight, _)| weight <= self.room);
+        self.standing[refused..].iter().map(|&(_, runs)| runs).sum()
+    }
+
+    /// The least room with which somebody who is parked could come in, or somebody who is refused were not; none while
+    /// neither can be.
     pub(super) fn wanted(&self) -> Option<u32> {
-        let wanted = self.lines.values().flat_map(|line| {
+        let parked = self.lines.values().flat_map(|line| {
             let best = line.let_in.first();
             line.firsts().map(move |(weight, head, _)| {
-                let first = best.is_none_or(|&(best, _)| head < best);
+                let first = best.is_none_or(|(best, _)| head < best);
                 if first && self.room < weight {
                     weight
                 } else {
@@ -152,8 +192,13 @@ impl Gate {
                 }
             })
         });
-        wanted
-            .min()
-            .filter(|&wanted| self.room < wanted && wanted <= self.slots)
+        let refused = self.standing.iter().map(|&(weight, _)| weight);
+        let wanted = parked.chain(refused).filter(|&wanted| self.room < wanted).min();
+        wanted.filter(|&wanted| wanted <= self.slots)
     }
+}
+
+/// A count after so many have come, or gone.
+pub(super) fn moved(count: usize, runs: usize, more: bool) -> usize {
+    if more { count + runs } else { count - runs }
 }
