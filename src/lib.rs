@@ -95,6 +95,8 @@ pub use schedule::Schedule;
 ///
 #[doc = include_str!("docs/status.md")]
 ///
+#[doc = include_str!("docs/speed.md")]
+///
 #[doc = include_str!("docs/changelog.md")]
 pub mod _docs {}
 
