@@ -121,6 +121,8 @@ pub(crate) struct DeploymentWork {
     pub(crate) active: First,
     /// What its runs have in common.
     pub(crate) template: Arc<RunBody>,
+    /// What the parameters of its runs must fit.
+    pub(crate) schema: Option<Arc<super::schema::Schema>>,
     pub(crate) schedules: Vec<super::plan::ScheduleWork>,
     /// Schedules that an edit removed and of which something must be remembered, oldest first.
     pub(crate) removed: Vec<super::plan::Removed>,
@@ -192,6 +194,8 @@ pub(crate) struct Core {
     /// A call is inside. Found set by the next call, it says that the last one panicked.
     pub(crate) busy: bool,
     pub(crate) stopped: bool,
+    /// Some deployment has enforced a schema.
+    pub(crate) enforces: bool,
     pub(crate) held: u32,
     pub(crate) version: u64,
     /// Engine time in microseconds; neither goes back.
@@ -290,6 +294,7 @@ impl Core {
             rooms: super::room::Rooms::default(),
             waiters: HashMap::new(),
             stopped: false,
+            enforces: false,
             busy: false,
         };
         core.ready.set_bypass_bound(core.settings.bypass_bound);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::core::{Core, DeploymentWork, Work};
 use super::error::Error;
 use super::plan::{MAX_LOOKS, Removed, ScheduleWork};
+use super::schema::Schema;
 use super::submit::{MAX_SPAN, check_labels, check_retry, check_timeout};
 use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunLimits, When, instant, shared_tags};
 use crate::ids::{DeploymentId, FlowId, ScheduleId};
@@ -126,7 +127,6 @@ impl Core {
         }
         check_objects(new.pull_steps.as_deref(), new.job_variables.as_ref())?;
         let enforce = new.enforce.unwrap_or(true);
-        super::schema::check_deployment(enforce, new.schema.as_ref(), &new.parameters)?;
         let named = new.pool.clone().zip(new.queue.clone());
         let queue = self.named_queue(named.as_ref())?;
         if let Some(&flow) = self.catalog.flow_names.get(&new.flow)
@@ -247,6 +247,7 @@ impl Core {
             schedules: Vec::new(),
             removed: Vec::new(),
             collision: None,
+            schema: None,
         });
         self.set_collision(row);
         self.refresh_schedules(row, &[]);
@@ -298,6 +299,14 @@ impl Core {
         let mut before = std::mem::take(&mut work.schedules);
         let mut removed = std::mem::take(&mut work.removed);
         work.template = template.clone();
+        let (enforce, schema) = (
+            held.data.enforce_parameter_schema,
+            held.data.parameter_openapi_schema.as_ref(),
+        );
+        if !(work.schema.as_ref()).is_some_and(|held| held.is_of_runs(enforce, schema)) {
+            work.schema = Schema::of_runs(enforce, schema);
+            self.enforces |= work.schema.is_some();
+        }
         for schedule in &held.data.schedules {
             let mut parameters = held.data.parameters.clone();
             parameters.extend(
@@ -426,17 +435,6 @@ impl Core {
         check_objects(patch.pull_steps.as_deref(), patch.job_variables.as_ref())?;
         let queue = self.named_queue(patch.queue.as_ref())?;
         let mut held = (**self.catalog.deployments.get(row).expect("just found")).clone();
-        if patch.enforce.is_some() || patch.schema.is_some() || patch.parameters.is_some() {
-            super::schema::check_deployment(
-                patch.enforce.unwrap_or(held.data.enforce_parameter_schema),
-                (patch
-                    .schema
-                    .as_ref()
-                    .unwrap_or(&held.data.parameter_openapi_schema))
-                .as_ref(),
-                patch.parameters.as_ref().unwrap_or(&held.data.parameters),
-            )?;
-        }
         let former = held.data.schedules.clone();
         let same = match (&patch.schedules, same) {
             (_, Some(same)) => same,

@@ -267,7 +267,7 @@ impl Engine {
     /// queue; [`Error::Invalid`] and [`Error::Schedule`] for values that break their rules; [`Error::Full`];
     /// [`Error::Stopped`].
     pub fn deploy(&self, new: NewDeployment) -> Result<Deployment, Error> {
-        self.call(|core| core.deploy(new))
+        self.vouching(new, Core::asks_of_new, |core, new, _| core.deploy(new))
     }
 
     /// A deployment, by id.
@@ -298,7 +298,11 @@ impl Engine {
     ///
     /// As [`deploy`](Self::deploy); nothing is changed then.
     pub fn update_deployment(&self, id: DeploymentId, patch: DeploymentPatch) -> Result<u64, Error> {
-        self.call(|core| core.update_deployment(id, patch).map(|()| core.version))
+        self.vouching(
+            patch,
+            |core, patch, vouched| core.asks_of_patch(id, patch, vouched),
+            |core, patch, _| core.update_deployment(id, patch).map(|()| core.version),
+        )
     }
 
     /// Stops planning the schedules of a deployment and takes back its schedule-made runs that are not claimed, late
@@ -445,8 +449,7 @@ impl Engine {
     /// [`Error::NotFound`] for what it names, [`Error::Invalid`], [`Error::KeyConflict`], [`Error::Full`] (later),
     /// [`Error::Stopped`] (never). A refused submission changes nothing.
     pub fn submit(&self, new: impl Into<NewRun>) -> Result<Submitted, Error> {
-        let new = new.into();
-        self.call(|core| core.submit(new))
+        self.vouching(new.into(), Core::asks_of_run, Core::submit)
     }
 
     /// Submits 1 to 500 runs. They are checked one by one and answered in the order of input; a run that is refused does
@@ -457,7 +460,15 @@ impl Engine {
     ///
     /// [`Error::BatchSize`], [`Error::Full`], [`Error::Stopped`]: nothing was submitted then.
     pub fn submit_batch(&self, batch: Vec<NewRun>) -> Result<Vec<Result<Submitted, Error>>, Error> {
-        self.call(|core| core.submit_batch(batch))
+        self.vouching(
+            batch,
+            |core, batch, vouched| {
+                // One that is refused is refused again when its turn comes, alone.
+                batch.iter().for_each(|new| drop(core.asks_of_run(new, vouched)));
+                Ok(())
+            },
+            Core::submit_batch,
+        )
     }
 
     /// A run, as it is now.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::error::Error;
+use super::schema::Vouched;
 use super::signal::Bell;
 use super::submit::Submitted;
 use super::{Engine, carry_out};
@@ -248,7 +249,12 @@ impl SubmitWait {
     fn look(&mut self) -> Result<Option<Submitted>, Error> {
         let Some(new) = &self.new else { return Ok(None) };
         let (bell, before) = (self.place.bell.clone(), self.place.ticket);
-        match (self.place.engine).call(|core| core.submit_in_turn(new, before, bell)) {
+        let submitted = (self.place.engine).vouching(
+            (new, bell),
+            |core, (new, _), vouched| core.asks_of_run(new, vouched),
+            |core, (new, bell), vouched| core.submit_in_turn(new, before, bell, vouched),
+        );
+        match submitted {
             Ok(Err(ticket)) => {
                 self.place.ticket = Some(ticket);
                 Ok(None)
@@ -336,6 +342,7 @@ impl Core {
         new: &NewRun,
         before: Option<(bool, u64)>,
         bell: Arc<Bell>,
+        vouched: &Vouched,
     ) -> Result<Result<Submitted, (bool, u64)>, Error> {
         let later = new.not_before.is_some_and(|at| at.timestamp_micros() > self.wall);
         // It may have become due while it waited for room among those that are not.
@@ -346,7 +353,7 @@ impl Core {
             None => line.is_empty(),
         };
         if turn || self.stopped {
-            let submitted = self.submit(new.clone());
+            let submitted = self.submit(new.clone(), vouched);
             let full = matches!(&submitted, Err(Error::Full { what, capacity, .. })
                 if matches!(*what, "waiting runs" | "scheduled runs") && *capacity > 0);
             if !full {

@@ -39,7 +39,7 @@ impl Engine {
     ///
     /// As [`deploy`](Self::deploy), but for [`Error::Duplicate`]. Nothing is changed then.
     pub fn upsert(&self, new: NewDeployment) -> Result<(Deployment, bool), Error> {
-        self.call(|core| core.upsert(new))
+        self.vouching(new, Core::asks_of_new, |core, new, _| core.upsert(new))
     }
 
     /// The schedules of a deployment, the latest changed first.

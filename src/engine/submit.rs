@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::core::{Core, key_scope};
 use super::error::Error;
+use super::schema::Vouched;
 use crate::catalog::{RunBody, RunRow, When, shared_tags};
 use crate::ids::RunId;
 use crate::model::{
@@ -40,9 +41,9 @@ struct Prepared {
 }
 
 impl Core {
-    pub(crate) fn submit(&mut self, new: NewRun) -> Result<Submitted, Error> {
+    pub(crate) fn submit(&mut self, new: NewRun, vouched: &Vouched) -> Result<Submitted, Error> {
         self.accepts_work()?;
-        let prepared = self.prepare(new)?;
+        let prepared = self.prepare(new, vouched)?;
         if let Some(existing) = self.existing(&prepared)? {
             return Ok(existing);
         }
@@ -55,6 +56,7 @@ impl Core {
     pub(crate) fn submit_batch(
         &mut self,
         batch: Vec<NewRun>,
+        vouched: &Vouched,
     ) -> Result<Vec<Result<Submitted, Error>>, Error> {
         self.accepts_work()?;
         if !(1..=MAX_BATCH).contains(&batch.len()) {
@@ -72,7 +74,7 @@ impl Core {
         self.fits_scheduled(later)?;
         let mut answers = Vec::with_capacity(batch.len());
         for new in batch {
-            answers.push(self.submit_in_batch(new, &answers));
+            answers.push(self.submit_in_batch(new, vouched, &answers));
         }
         Ok(answers)
     }
@@ -80,9 +82,10 @@ impl Core {
     fn submit_in_batch(
         &mut self,
         new: NewRun,
+        vouched: &Vouched,
         before: &[Result<Submitted, Error>],
     ) -> Result<Submitted, Error> {
-        let prepared = self.prepare(new)?;
+        let prepared = self.prepare(new, vouched)?;
         let Some(existing) = self.existing(&prepared)? else {
             self.check_expiry(&prepared)?;
             return Ok(self.accept(prepared));
@@ -166,7 +169,7 @@ impl Core {
         }
     }
 
-    fn prepare(&self, new: NewRun) -> Result<Prepared, Error> {
+    fn prepare(&self, new: NewRun, vouched: &Vouched) -> Result<Prepared, Error> {
         let (flow, deployment) = self.target_rows(&new.target)?;
         let work = deployment.and_then(|row| self.deployments[row as usize].as_ref());
         let template = match work {
@@ -228,14 +231,7 @@ impl Core {
                 prepared.fingerprint = fingerprint(&new, priority);
             }
         }
-        if let Some(row) = data {
-            let data = &row.data;
-            super::schema::check_run(
-                data.enforce_parameter_schema,
-                data.parameter_openapi_schema.as_ref(),
-                &prepared.body.parameters,
-            )?;
-        }
+        self.check_run(&new, vouched)?;
         prepared.name = new.name;
         Ok(prepared)
     }
@@ -286,7 +282,7 @@ impl Core {
         Ok(body)
     }
 
-    fn target_rows(&self, target: &Target) -> Result<(u32, Option<u32>), Error> {
+    pub(super) fn target_rows(&self, target: &Target) -> Result<(u32, Option<u32>), Error> {
         let flow_row = |name: &Text| {
             self.catalog
                 .flow_names

@@ -16,6 +16,7 @@ mod overlap;
 mod refusals;
 mod room;
 mod schedules;
+mod schemas;
 mod states;
 mod status;
 mod support;
