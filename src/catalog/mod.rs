@@ -20,7 +20,7 @@ pub(crate) use past::{Left, Past};
 pub(crate) use plan::{Found, Plan, Wanted, answer, tests};
 pub(crate) use polled::Polled;
 pub(crate) use rows::{
-    DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunLimits, RunRow, TaskRunRow, When, instant,
+    DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunLimits, RunOwn, RunRow, TaskRunRow, When, instant,
     shared_tags,
 };
 pub(crate) use table::Table;

@@ -82,8 +82,29 @@ pub(crate) struct RunBody {
     pub(crate) auto_scheduled: bool,
     pub(crate) created_by: Option<CreatedBy>,
     pub(crate) parent: Option<TaskRunId>,
+    /// None for a run that was given neither.
+    pub(crate) own: Option<Arc<RunOwn>>,
     pub(crate) deployment_version: Option<Text>,
     pub(crate) flow_version: Option<Text>,
+}
+
+/// What the engine keeps for a run and never looks at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunOwn {
+    pub(crate) context: Object,
+    pub(crate) job_variables: Object,
+}
+
+impl RunOwn {
+    pub(crate) fn of(context: Object, job_variables: Object) -> Option<Arc<Self>> {
+        let empty = context.is_empty() && job_variables.is_empty();
+        (!empty).then(|| {
+            Arc::new(Self {
+                context,
+                job_variables,
+            })
+        })
+    }
 }
 
 /// The limits that a run names, and what the names meant when it was accepted.

@@ -105,6 +105,7 @@ impl Core {
             auto_scheduled: false,
             created_by: None,
             parent: None,
+            own: None,
             deployment_version: None,
             flow_version: None,
         }

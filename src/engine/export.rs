@@ -213,6 +213,10 @@ pub(super) struct RunDoc {
     pub(super) parameters: Object,
     pub(super) tags: Vec<Text>,
     pub(super) labels: Object,
+    #[serde(default, skip_serializing_if = "Object::is_empty")]
+    pub(super) context: Object,
+    #[serde(default, skip_serializing_if = "Object::is_empty")]
+    pub(super) job_variables: Object,
     pub(super) idempotency_key: Option<Text>,
     pub(super) retry: Retry,
     #[serde(with = "crate::model::maybe_seconds")]
@@ -301,6 +305,7 @@ impl Engine {
 
 fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &HashMap<LimitKey, usize>) -> RunDoc {
     let body = &run.body;
+    let own = body.own.as_deref();
     let limits = body.limits.as_deref().into_iter().flat_map(|limits| {
         let keys = limits.keys.iter().copied().chain(std::iter::repeat(None));
         limits
@@ -343,6 +348,8 @@ fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &HashMap<LimitKey, us
         parameters: (*body.parameters).clone(),
         tags: body.tags.iter().map(|tag| Text::from(&**tag)).collect(),
         labels: (*body.labels).clone(),
+        context: own.map(|own| own.context.clone()).unwrap_or_default(),
+        job_variables: own.map(|own| own.job_variables.clone()).unwrap_or_default(),
         idempotency_key: body.key.clone(),
         retry: body.retry.clone(),
         timeout: body.timeout,

@@ -21,7 +21,7 @@ use super::lease::Leased;
 use super::ready::{Head, Line};
 use super::{plan::ScheduleWork, submit};
 use crate::catalog::{
-    DeploymentRow, FlowRow, Left, Past, RunBody, RunLimits, RunRow, TaskRunRow, When, shared_tags,
+    DeploymentRow, FlowRow, Left, Past, RunBody, RunLimits, RunOwn, RunRow, TaskRunRow, When, shared_tags,
 };
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
 use crate::limit::{Ask, Book, BookState, Demand, Grant, Holder, LimitKey, REQUEST_LIMITS_MAX};
@@ -431,6 +431,7 @@ impl Import<'_> {
                 auto_scheduled: run.auto_scheduled,
                 created_by: run.created_by.clone(),
                 parent: run.parent_task_run_id,
+                own: RunOwn::of(run.context.clone(), run.job_variables.clone()),
                 deployment_version: run.deployment_version.clone(),
                 flow_version: run.flow_version.clone(),
             };

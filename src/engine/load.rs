@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Engine;
 use super::core::Core;
 use super::error::Error;
-use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunRow, TaskRunRow, When, shared_tags};
+use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunOwn, RunRow, TaskRunRow, When, shared_tags};
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId, TaskRunId};
 use crate::model::{
     ConcurrencyOptions, CreatedBy, Deployment, Flow, Object, Place, PoolStatus, Retry, StateType, TaskRun,
@@ -86,6 +86,8 @@ struct RunRecord {
     work_queue_name: Option<Text>,
     #[serde(default)]
     parameters: Object,
+    context: Option<Object>,
+    job_variables: Option<Object>,
     idempotency_key: Option<Text>,
     #[serde(default)]
     tags: Vec<Text>,
@@ -457,6 +459,10 @@ impl Core {
             auto_scheduled: record.auto_scheduled,
             created_by: record.created_by,
             parent: record.parent_task_run_id,
+            own: RunOwn::of(
+                record.context.unwrap_or_default(),
+                record.job_variables.unwrap_or_default(),
+            ),
             deployment_version: record.deployment_version,
             flow_version: record.flow_version,
         };

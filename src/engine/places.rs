@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::core::{Core, QueueWork};
 use super::error::Error;
-use super::pools::DEFAULT;
+use super::pools::{DEFAULT, check_unreserved};
 use super::submit::check_labels;
 use crate::catalog::{instant, shared_tags};
 use crate::ids::{DeploymentId, FlowId};
@@ -243,6 +243,9 @@ impl Core {
     fn update_pool(&mut self, name: &str, patch: PoolPatch) -> Result<(), Error> {
         check_text(patch.description.as_ref().and_then(Option::as_ref))?;
         patch.template.as_ref().map_or(Ok(()), check_template)?;
+        if patch.description.is_some() || patch.template.is_some() {
+            check_unreserved(name)?;
+        }
         let paused = patch.paused;
         self.edit_pool(name, |data| {
             set(&mut data.description, patch.description);
@@ -281,6 +284,7 @@ impl Core {
 
     fn delete_pool(&mut self, name: &str) -> Result<(), Error> {
         let pool = self.pool_row(name)?;
+        check_unreserved(name)?;
         if name == DEFAULT {
             return Err(refused("work pool", name, "runs that name no pool wait in it"));
         }

@@ -15,6 +15,19 @@ use crate::model::{
 /// Name of the pool and of the queue that runs wait in when none is named.
 pub(crate) const DEFAULT: &str = "default";
 
+/// The reference keeps these names for pools of its own, which a loaded document may hold: they are not made, deleted or changed but
+/// for pause and limit.
+pub(super) fn check_unreserved(name: &str) -> Result<(), InvalidValue> {
+    let start = name.as_bytes().get(..RESERVED.len());
+    if start.is_some_and(|start| start.eq_ignore_ascii_case(RESERVED.as_bytes())) {
+        let rule = "pools whose names begin with `prefect` are the reference's own; give another name";
+        return Err(InvalidValue::new("work pool name", name, rule));
+    }
+    Ok(())
+}
+
+const RESERVED: &str = "prefect";
+
 impl Core {
     /// The queue `default` of the pool `default`: made when a run first needs it or a caller names its pool, and exempt from
     /// the cap on queues, so that it is there for whoever names none.
@@ -78,6 +91,7 @@ impl Core {
             let rule = "give it something besides spaces and quotes";
             return Err(InvalidValue::new("work pool name", &new.name, rule).into());
         }
+        check_unreserved(&new.name)?;
         check_template(&new.template)?;
         check_text(new.description.as_ref())?;
         if self.catalog.pool_names.contains_key(&new.name) {

@@ -54,6 +54,7 @@ impl Core {
 /// The public form of a row.
 pub(crate) fn run_of(row: &RunRow) -> Run {
     let body = &row.body;
+    let own = body.own.as_deref();
     let state = row.state.map(|kind| State {
         kind,
         name: row.state_name.clone(),
@@ -78,7 +79,9 @@ pub(crate) fn run_of(row: &RunRow) -> Run {
         state,
         parameters: Object::clone(&body.parameters),
         tags: body.tags.iter().map(|tag| Text::from(&**tag)).collect(),
-        labels: Object::clone(&body.labels),
+        labels: labels(row),
+        context: own.map(|own| own.context.clone()).unwrap_or_default(),
+        job_variables: own.map(|own| own.job_variables.clone()).unwrap_or_default(),
         idempotency_key: body.key.clone(),
         run_count: row.run_count,
         expected_start_time: row.expected_start.instant(),
@@ -97,6 +100,21 @@ pub(crate) fn run_of(row: &RunRow) -> Run {
         limits: (body.limits.as_deref()).map_or_else(Request::new, |limits| limits.request.clone()),
         result: row.result.as_deref().cloned(),
     }
+}
+
+/// A run's labels, with those that every run has: the ids of its flow and deployment, unless somebody gave the label another value.
+fn labels(row: &RunRow) -> Object {
+    let (body, mut labels) = (&row.body, Object::clone(&row.body.labels));
+    if row.place != Place::Record {
+        let mut add = |key: &str, id: String| {
+            labels.entry(key).or_insert_with(|| id.into());
+        };
+        add("prefect.flow.id", body.flow_id.to_string());
+        if let Some(deployment) = body.deployment_id {
+            add("prefect.deployment.id", deployment.to_string());
+        }
+    }
+    labels
 }
 
 /// Panics unless what is kept twice agrees. Linear in everything.

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use super::core::{Core, key_scope};
 use super::error::Error;
 use super::schema::Vouched;
-use crate::catalog::{RunBody, RunRow, When, shared_tags};
+use crate::catalog::{RunBody, RunOwn, RunRow, When, shared_tags};
 use crate::ids::RunId;
 use crate::model::{
     InvalidValue, MAX_NAME, NewRun, Place, Retry, StateType, Target, Text, check_depth, check_parameters,
@@ -218,6 +218,8 @@ impl Core {
             && new.parameters.is_empty()
             && new.tags.is_empty()
             && new.labels.is_empty()
+            && new.context.is_empty()
+            && new.job_variables.is_empty()
             && new.queue.is_none()
             && new.key.is_none()
             && new.retry.is_none()
@@ -269,6 +271,10 @@ impl Core {
             check_labels(&labels)?;
             body.labels = Arc::new(labels);
         }
+        for (field, object) in [("context", &new.context), ("job_variables", &new.job_variables)] {
+            check_parameters(object).map_err(|refused| InvalidValue { field, ..refused })?;
+        }
+        body.own = RunOwn::of(new.context.clone(), new.job_variables.clone());
         let queue = queue.and_then(|queue| self.catalog.queues.get(queue));
         body.queue_id = queue.map(|queue| queue.data.id);
         body.queue_name = queue.map(|queue| queue.data.name.clone());
@@ -466,6 +472,13 @@ fn fingerprint(new: &NewRun, priority: Priority) -> u64 {
         .hash(&mut hasher);
     if let Some(at) = new.expires_at {
         at.hash(&mut hasher);
+    }
+    for object in [&new.context, &new.job_variables] {
+        if !object.is_empty() {
+            serde_json::to_string(object)
+                .expect("an object is JSON")
+                .hash(&mut hasher);
+        }
     }
     if new.retry.as_ref().is_some_and(Retry::keeps_slots) {
         true.hash(&mut hasher);

@@ -147,8 +147,14 @@ pub struct Run {
     pub parameters: Object,
     /// Words to find it by.
     pub tags: Vec<Text>,
-    /// Free keys and values.
+    /// Free keys and values: those of its flow, deployment and its own, and `prefect.flow.id` and `prefect.deployment.id`.
     pub labels: Object,
+    /// What its submitter wants to know of it again. The engine keeps it and never looks at it.
+    #[serde(default)]
+    pub context: Object,
+    /// Its own settings for the infrastructure that executes it; those of the deployment lie under them, which is the worker's affair.
+    #[serde(default)]
+    pub job_variables: Object,
     /// The caller's own key: one key, one run.
     pub idempotency_key: Option<Text>,
     /// How often it has been started.
@@ -315,6 +321,8 @@ pub struct NewRun {
     pub(crate) parameters: Object,
     pub(crate) tags: Vec<Text>,
     pub(crate) labels: Object,
+    pub(crate) context: Object,
+    pub(crate) job_variables: Object,
     pub(crate) queue: Option<(Text, Text)>,
     pub(crate) key: Option<Text>,
     pub(crate) not_before: Option<DateTime<Utc>>,
@@ -334,6 +342,8 @@ impl NewRun {
             parameters: Object::new(),
             tags: Vec::new(),
             labels: Object::new(),
+            context: Object::new(),
+            job_variables: Object::new(),
             queue: None,
             key: None,
             not_before: None,
@@ -377,6 +387,18 @@ impl NewRun {
     /// Laid over the deployment's labels, key by key.
     pub fn labels(mut self, labels: Object) -> Self {
         self.labels = labels;
+        self
+    }
+
+    /// What its submitter wants to know of it again: kept, and never looked at. Bounded like parameters.
+    pub fn context(mut self, context: Object) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// Its own settings for the infrastructure that executes it: kept, and never looked at. Bounded like parameters.
+    pub fn job_variables(mut self, job_variables: Object) -> Self {
+        self.job_variables = job_variables;
         self
     }
 

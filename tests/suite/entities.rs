@@ -498,13 +498,80 @@ fn labels_of_a_flow_lie_under_those_of_its_deployments_and_runs() {
         .submit(NewRun::of(deployment.id).labels(labels(json!({"c": 3}))))
         .unwrap()
         .id;
+    let (flow, own) = (deployment.flow_id.to_string(), deployment.id.to_string());
     assert_eq!(
         engine.run(run).unwrap().labels,
-        labels(json!({"a": 1, "b": 2, "c": 3}))
+        labels(json!({"a": 1, "b": 2, "c": 3, "prefect.flow.id": flow, "prefect.deployment.id": own}))
     );
-    let run = engine.submit("mail").unwrap().id;
+    let run = NewRun::of("mail").labels(labels(json!({"prefect.flow.id": "mine"})));
+    let run = engine.submit(run).unwrap().id;
     assert_eq!(
         engine.run(run).unwrap().labels,
-        labels(json!({"a": 1, "b": 1, "c": 1}))
+        labels(json!({"a": 1, "b": 1, "c": 1, "prefect.flow.id": "mine"})),
+        "the later wins"
     );
+}
+
+#[test]
+fn a_run_keeps_its_context_and_job_variables() {
+    let (engine, _) = engine();
+    let (context, variables) = (
+        object(json!({"asked by": "ana"})),
+        object(json!({"memory": "2Gi"})),
+    );
+    let new = NewRun::of("f")
+        .context(context.clone())
+        .job_variables(variables.clone());
+    let id = engine.submit(new.clone().idempotency_key("k")).unwrap().id;
+    let moved = Engine::builder()
+        .import(engine.export().unwrap(), tenfold::Claims::Keep)
+        .unwrap();
+    for engine in [&engine, &moved] {
+        let run = engine.run(id).unwrap();
+        assert_eq!((&run.context, &run.job_variables), (&context, &variables));
+        let read: tenfold::Run = serde_json::from_value(serde_json::to_value(&run).unwrap()).unwrap();
+        assert_eq!(read, run);
+    }
+    // They are content: with another one it is another run.
+    let other = new
+        .clone()
+        .context(tenfold::model::Object::new())
+        .idempotency_key("k");
+    assert!(matches!(engine.submit(other), Err(Error::KeyConflict { .. })));
+    let large = object(json!({"x": "y".repeat(1 << 20)}));
+    says(
+        &refused(&engine, |engine| {
+            engine.submit(new.clone().context(large.clone()))
+        }),
+        &["context", "524,288"],
+    );
+    says(
+        &refused(&engine, |engine| engine.submit(new.job_variables(large))),
+        &["job_variables"],
+    );
+}
+
+#[test]
+fn names_of_the_references_own_pools_are_reserved() {
+    let (engine, _) = engine();
+    for name in ["prefect-agent", "PREFECT", "Prefect:x"] {
+        says(
+            &refused(&engine, |engine| engine.create_pool(NewPool::named(name))),
+            &["begin with `prefect`"],
+        );
+    }
+    engine.create_pool(NewPool::named("pre")).unwrap();
+    let at = "2026-01-01T00:00:00Z";
+    let own = json!({"work_pools": [{"id": "11111111-2222-4333-8444-555555555555", "created": at, "updated": at,
+                                     "name": "prefect-own", "type": "process"}]});
+    engine.load_records(&own).unwrap();
+    refused(&engine, |engine| engine.delete_pool("prefect-own"));
+    let patch = PoolPatch::new().description(None);
+    refused(&engine, |engine| engine.update_pool("prefect-own", patch));
+    engine
+        .update_pool(
+            "prefect-own",
+            PoolPatch::new().paused(true).concurrency_limit(Some(1)),
+        )
+        .unwrap();
 }
