@@ -6,7 +6,8 @@
 //! view still shares them. The measurements behind this are in the design document, decision (c).
 //!
 //! Who keeps something about the rows elsewhere asks for the rows that changed ([`Table::changes`]). From the first time on, a
-//! change marks its row, with one bit; a table that nobody asks marks nothing.
+//! change marks its row, with one bit; a table that nobody asks marks nothing. Who is told of each change as it happens has them
+//! [logged](Table::follow).
 
 use std::sync::Arc;
 
@@ -33,6 +34,33 @@ pub(crate) struct Table<T> {
     free: Vec<u32>,
     live: usize,
     marks: Option<Marks>,
+    log: Option<Box<Log<T>>>,
+}
+
+/// What has been touched since the log was taken last.
+#[derive(Clone, Debug)]
+pub(crate) struct Log<T> {
+    /// Rows that may have changed, ascending, each once.
+    pub(crate) rows: Vec<u32>,
+    /// What was taken out.
+    pub(crate) gone: Vec<T>,
+}
+
+impl<T> Default for Log<T> {
+    fn default() -> Self {
+        Self {
+            rows: Vec::new(),
+            gone: Vec::new(),
+        }
+    }
+}
+
+impl<T> Log<T> {
+    fn touch(&mut self, row: u32) {
+        if self.rows.last() != Some(&row) {
+            self.rows.push(row);
+        }
+    }
 }
 
 /// Two bits for every row, and the chunks in which some bit is set.
@@ -131,6 +159,7 @@ impl<T> Default for Table<T> {
             free: Vec::new(),
             live: 0,
             marks: None,
+            log: None,
         }
     }
 }
@@ -156,6 +185,9 @@ impl<T: Clone> Table<T> {
             && row < self.rows
         {
             marks.mark(row, false); // I4
+        }
+        if let Some(log) = &mut self.log {
+            log.touch(row);
         }
         self.unmarked(row)?.as_mut()
     }
@@ -197,7 +229,28 @@ impl<T: Clone> Table<T> {
         let value = self.place(row)?.take()?;
         self.free.push(row);
         self.live -= 1;
+        if let Some(log) = &mut self.log {
+            log.gone.push(value.clone());
+        }
         Some(value)
+    }
+
+    /// Begins to log what is touched, or ends it.
+    pub(crate) fn follow(&mut self, on: bool) {
+        self.log = on.then(Box::default);
+    }
+
+    /// Takes the log; nothing while nobody follows.
+    pub(crate) fn followed(&mut self) -> Log<T> {
+        let mut log = self.log.as_deref_mut().map(std::mem::take).unwrap_or_default();
+        log.rows.sort_unstable();
+        log.rows.dedup();
+        log
+    }
+
+    /// How many rows before this one hold something. Linear in the rows that hold nothing.
+    pub(crate) fn rank(&self, row: u32) -> usize {
+        row as usize - self.free.iter().filter(|&&free| free < row).count()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
@@ -273,6 +326,9 @@ impl<T: Clone> Table<T> {
             && row < self.rows
         {
             marks.mark(row, true); // I4
+        }
+        if let Some(log) = &mut self.log {
+            log.touch(row);
         }
         self.unmarked(row)
     }

@@ -152,6 +152,8 @@ impl Core {
         }
         if held.supervised {
             // The worker ends the handler and reports; until then the attempt holds its slots.
+            self.touch(row);
+            self.changed();
             return;
         }
         self.end_attempt(row, super::finish::Ending::timed_out(), at);
@@ -171,8 +173,8 @@ impl Core {
         delay.saturating_add(i64::try_from(more).unwrap_or(i64::MAX))
     }
 
-    /// Puts a run whose attempt failed among those that wait for their retry.
-    pub(crate) fn retry_later(&mut self, row: u32, at: Instant) {
+    /// Puts a run whose attempt failed among those that wait for their retry; why it did is worth knowing meanwhile.
+    pub(crate) fn retry_later(&mut self, row: u32, message: Option<Text>, at: Instant) {
         let delay = self.retry_delay(row);
         // The attempt may have ended before now; its delay counts from its end.
         let timer = self
@@ -180,7 +182,7 @@ impl Core {
             .insert(at.mono.saturating_add(delay), MonoEvent::Retry { row });
         let seq = self.next_seq();
         let name = Text::of("AwaitingRetry");
-        let run = self.enter(row, StateType::Scheduled, name, None, at.wall);
+        let run = self.enter(row, StateType::Scheduled, name, message, at.wall);
         run.place = Place::Scheduled;
         run.due = at.wall.saturating_add(delay);
         run.seq = seq;

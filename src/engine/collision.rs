@@ -56,10 +56,7 @@ impl Core {
 
     fn waiting_mut(&mut self, row: u32) -> Option<&mut Waiting> {
         let deployment = self.run(row).deployment?;
-        self.deployments[deployment as usize]
-            .as_mut()?
-            .collision
-            .as_deref_mut()
+        self.deployment_work(deployment)?.collision.as_deref_mut()
     }
 
     /// A run that has not started before.

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::active::{Active, First};
 use super::builder::Settings;
+use super::events::Feed;
 use super::finished::Finished;
 use super::ids::{Ids, row_of};
 use super::limits::Limits;
@@ -130,6 +131,14 @@ pub(crate) struct DeploymentWork {
     pub(crate) collision: Option<Box<super::collision::Waiting>>,
 }
 
+impl DeploymentWork {
+    /// Runs that its own limit has refused, while that decides anything.
+    pub(crate) fn refused(&self) -> Vec<RunId> {
+        let waiting = self.collision.as_ref();
+        waiting.map_or_else(Vec::new, |waiting| waiting.decided.iter().copied().collect())
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct QueueWork {
     pub(crate) held: u32,
@@ -203,6 +212,8 @@ pub(crate) struct Core {
     pub(crate) mono: i64,
     /// How far the clock, having gone back, is behind `wall`.
     pub(crate) behind: i64,
+    /// How far monotonic time is ahead of the clock, because it goes on from an imported document.
+    pub(crate) mono_ahead: i64,
     pub(crate) seq: u64,
     pub(crate) token: u64,
     pub(crate) effects: Effects,
@@ -249,6 +260,7 @@ pub(crate) struct Core {
     pub(crate) rooms: super::room::Rooms,
     /// Who waits for the end of which run; each belongs to a `Wait` of the host.
     pub(crate) waiters: HashMap<RunId, Vec<Arc<Cell>>>,
+    pub(crate) feed: Feed,
 }
 
 impl Core {
@@ -264,6 +276,7 @@ impl Core {
             wall: i64::MIN,
             mono: i64::MIN,
             behind: 0,
+            mono_ahead: 0,
             work: Vec::new(),
             active: Active::default(),
             deployments: Vec::new(),
@@ -293,6 +306,7 @@ impl Core {
             bells: Vec::new(),
             rooms: super::room::Rooms::default(),
             waiters: HashMap::new(),
+            feed: Feed::default(),
             stopped: false,
             enforces: false,
             busy: false,
@@ -322,7 +336,7 @@ impl Core {
         let seen = self.wall;
         self.wall = self.wall.max(now.wall);
         self.behind = self.wall.saturating_sub(now.wall);
-        self.mono = self.mono.max(now.mono);
+        self.mono = self.mono.max(now.mono.saturating_add(self.mono_ahead));
         seen
     }
 
@@ -373,6 +387,7 @@ impl Core {
     }
 
     pub(crate) fn deployment_work(&mut self, row: u32) -> Option<&mut DeploymentWork> {
+        self.touch_deployment(row);
         self.deployments.get_mut(row as usize)?.as_mut()
     }
 
@@ -387,6 +402,10 @@ impl Core {
         at: i64,
     ) -> &mut RunRow {
         self.changed();
+        if self.feed.states {
+            let from = self.run(row).state;
+            self.note_state(row, from, state, &name, message.as_ref());
+        }
         let most = self.settings.run_states;
         let run = self.run_mut(row);
         if let Some(before) = run.state {
@@ -562,6 +581,7 @@ impl Core {
             self.active.remove(&mut work.active, row);
         }
         self.finished.push((at, row, id));
+        self.note_end(id);
         self.tell_waiters(row);
         self.occurrence_ended(row);
         self.prune();
@@ -623,6 +643,7 @@ impl Core {
         }
         self.occurrence_forgotten(&run);
         self.changed();
+        self.note_forgotten(id);
     }
 
     /// A claim may find another run.

@@ -230,8 +230,10 @@ impl Core {
         let now = self.mono_time();
         let demand = self.demand_of(row);
         let asks = demand.iter().flat_map(Demand::asks);
+        // One that kept its slots needs none.
+        let lacks = stops.iter().any(|stop| matches!(stop, Stop::Limit { .. }));
         let limits = asks
-            .filter(|&&ask| !self.limits.book.fits(ask, now))
+            .filter(|&&ask| lacks && !self.limits.book.fits(ask, now))
             .map(|&ask| self.explained_limit(ask))
             .collect();
         let (ahead, ahead_is_more) = self

@@ -13,12 +13,12 @@ use serde_json::Value;
 
 use super::Engine;
 use super::builder::Settings;
-use super::core::{Core, MonoEvent, Totals, WallEvent, Work};
+use super::core::{Core, DeploymentWork, MonoEvent, Totals, WallEvent, Work};
 use super::error::Error;
-use super::plan::ScheduleWork;
+use super::plan::{Removed, ScheduleWork};
 use crate::catalog::{CatalogView, Left, RunRow};
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
-use crate::limit::{BookState, Holder, LimitKey};
+use crate::limit::{BookState, LimitKey};
 use crate::model::{
     CreatedBy, Deployment, DeploymentSchedule, Flow, Object, Place, Retry, StateType, TaskRun, Text,
     WorkPool, WorkQueue,
@@ -35,6 +35,9 @@ pub struct Document {
     pub(super) format_version: u32,
     pub(super) version: u64,
     pub(super) wall: i64,
+    /// Monotonic time, from which what remains of timers counts; the imported engine goes on from it.
+    #[serde(default)]
+    pub(super) mono: i64,
     pub(super) settings: Settings,
     pub(super) ids: (u64, u64),
     pub(super) seq: u64,
@@ -111,7 +114,7 @@ pub(super) struct RemovedDoc {
 }
 
 /// What a run waits for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Wait {
     Retry,
@@ -166,6 +169,42 @@ pub(super) struct LeftDoc {
     pub(super) state: StateType,
     pub(super) name: Text,
     pub(super) message: Option<Text>,
+}
+
+impl ClaimDoc {
+    /// What a document says of who has a run, or of whom its slots are kept for.
+    pub(super) fn of(work: &Work) -> Option<Self> {
+        match work {
+            Work::Claimed(held) => Some(Self {
+                resumed: held.resumed,
+                token: held.token,
+                kept: false,
+                supervised: held.supervised,
+                timed_out: held.timed_out,
+                lease: held.lease.as_ref().map(|lease| LeaseDoc {
+                    span: lease.span,
+                    retry: lease.retry,
+                }),
+            }),
+            Work::Kept(kept) => Some(Self {
+                resumed: false,
+                token: kept.token,
+                kept: true,
+                supervised: false,
+                timed_out: false,
+                lease: None,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl DeploymentDoc {
+    /// Its schedules, removed ones included.
+    pub(super) fn schedule_ids(&self) -> impl Iterator<Item = ScheduleId> {
+        let removed = self.removed.iter().map(|removed| removed.work.id);
+        self.schedules.iter().map(|schedule| schedule.id).chain(removed)
+    }
 }
 
 impl LeftDoc {
@@ -296,26 +335,36 @@ impl Engine {
             .iter()
             .map(|(_, run)| RunDoc {
                 overtaken: overtaken.remove(&run.id).unwrap_or_default(),
-                ..run_doc(run, claims.get(&run.id).copied(), &numbers)
+                ..run_doc(run, claims.get(&run.id).copied(), &limit_numbers(run, &numbers))
             })
             .collect();
+        // An order that does not tell which rows were used again.
+        document.flow_runs.sort_by_key(|run| run.id);
+        document.task_runs.sort_by_key(|task_run| task_run.id);
         Ok(document)
     }
 }
 
-fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &HashMap<LimitKey, usize>) -> RunDoc {
+/// For each limit that a run names, the number of the one that it stands for.
+pub(super) fn limit_numbers(run: &RunRow, numbers: &HashMap<LimitKey, usize>) -> Vec<Option<usize>> {
+    let limits = run.body.limits.as_deref();
+    let keys = limits.into_iter().flat_map(|limits| &limits.keys);
+    keys.map(|key| numbers.get(key.as_ref()?).copied()).collect()
+}
+
+pub(super) fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &[Option<usize>]) -> RunDoc {
     let body = &run.body;
     let own = body.own.as_deref();
     let limits = body.limits.as_deref().into_iter().flat_map(|limits| {
-        let keys = limits.keys.iter().copied().chain(std::iter::repeat(None));
+        let numbers = numbers.iter().copied().chain(std::iter::repeat(None));
         limits
             .request
             .iter()
-            .zip(keys)
-            .map(|((name, slots), key)| RunLimitDoc {
+            .zip(numbers)
+            .map(|((name, slots), limit)| RunLimitDoc {
                 name: name.to_owned(),
                 slots,
-                limit: key.and_then(|key| numbers.get(&key).copied()),
+                limit,
             })
     });
     RunDoc {
@@ -366,60 +415,50 @@ fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &HashMap<LimitKey, us
 }
 
 impl Core {
-    fn schedule_doc(&self, work: &ScheduleWork) -> ScheduleDoc {
+    pub(super) fn removed_doc(&self, removed: &Removed) -> RemovedDoc {
+        RemovedDoc {
+            data: removed.data.clone(),
+            work: self.schedule_doc(&removed.work),
+        }
+    }
+
+    /// How often a run was overtaken, by number of the limit.
+    pub(super) fn overtaken_of(&self, row: u32, numbers: &HashMap<LimitKey, usize>) -> Vec<(usize, u32)> {
+        let counts = self.ready.overtaken(row).into_iter();
+        counts
+            .filter_map(|(limit, times)| Some((*numbers.get(&limit)?, times)))
+            .collect()
+    }
+
+    pub(super) fn schedule_doc(&self, work: &ScheduleWork) -> ScheduleDoc {
         let runs =
             |rows: &BTreeMap<i64, u32>| rows.iter().map(|(&at, &run)| (at, self.run(run).id)).collect();
+        let mut live: Vec<RunId> = work.live.iter().map(|&row| self.run(row).id).collect();
+        live.sort_unstable();
         ScheduleDoc {
             id: work.id,
             cursor: work.cursor,
             used: work.used.iter().map(|(&at, &run)| (at, run)).collect(),
             planned: runs(&work.planned),
             asked: runs(&work.asked),
-            live: work.live.iter().map(|&row| self.run(row).id).collect(),
+            live,
             buffered: work.buffered.map(|row| self.run(row).id),
         }
     }
 
-    fn take_export(&self) -> Taken {
+    fn take_export(&mut self) -> Taken {
+        self.mark_export();
         let (mut claims, mut overtaken) = (HashMap::new(), HashMap::new());
         let numbers: HashMap<LimitKey, usize> = (self.limits.book.listed().into_iter()).zip(0..).collect();
-        let mut limits = self.limits.book.export(self.mono_time());
-        limits
-            .grants
-            .retain(|grant| !matches!(grant.holder, Holder::Run { .. }));
+        let limits = self.book_state();
         for (row, work) in (0..).zip(&self.work) {
             if matches!(work, Work::Line(_)) {
-                let counts = self.ready.overtaken(row).into_iter();
-                let counts: Vec<_> = counts
-                    .filter_map(|(limit, times)| Some((*numbers.get(&limit)?, times)))
-                    .collect();
+                let counts = self.overtaken_of(row, &numbers);
                 if !counts.is_empty() {
                     overtaken.insert(self.run(row).id, counts);
                 }
             }
-            if let Work::Claimed(held) = work {
-                let claim = ClaimDoc {
-                    resumed: held.resumed,
-                    token: held.token,
-                    kept: false,
-                    supervised: held.supervised,
-                    timed_out: held.timed_out,
-                    lease: held.lease.as_ref().map(|lease| LeaseDoc {
-                        span: lease.span,
-                        retry: lease.retry,
-                    }),
-                };
-                claims.insert(self.run(row).id, claim);
-            }
-            if let Work::Kept(kept) = work {
-                let claim = ClaimDoc {
-                    resumed: false,
-                    token: kept.token,
-                    kept: true,
-                    supervised: false,
-                    timed_out: false,
-                    lease: None,
-                };
+            if let Some(claim) = ClaimDoc::of(work) {
                 claims.insert(self.run(row).id, claim);
             }
         }
@@ -430,10 +469,7 @@ impl Core {
                 .iter()
                 .map(|work| self.schedule_doc(work));
             let removed = work.map_or(&[][..], |work| &work.removed);
-            let removed = removed.iter().map(|removed| RemovedDoc {
-                data: removed.data.clone(),
-                work: self.schedule_doc(&removed.work),
-            });
+            let removed = removed.iter().map(|removed| self.removed_doc(removed));
             DeploymentDoc {
                 data: held.data.clone(),
                 record: work.is_none(),
@@ -442,9 +478,7 @@ impl Core {
                     .and_then(|limit| numbers.get(&limit).copied()),
                 schedules: schedules.collect(),
                 removed: removed.collect(),
-                refused: work
-                    .and_then(|work| work.collision.as_ref())
-                    .map_or_else(Vec::new, |waiting| waiting.decided.iter().copied().collect()),
+                refused: work.map_or_else(Vec::new, DeploymentWork::refused),
             }
         });
         let keys = self.keys.values().copied().collect();
@@ -453,6 +487,7 @@ impl Core {
             format_version: VERSION,
             version: self.version,
             wall: self.wall,
+            mono: self.mono,
             settings: self.settings.clone(),
             ids: self.ids.state(),
             seq: self.seq,

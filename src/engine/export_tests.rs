@@ -16,102 +16,133 @@ use crate::model::Retry;
 use crate::schedule::Schedule;
 
 /// An engine with something in every place, after a random history.
-fn busy(seed: u64) -> (Engine, ManualClock, Vec<Claim>) {
-    let clock = ManualClock::at("2026-03-01T12:00:00Z".parse().unwrap());
-    let engine = Engine::builder()
-        .clock(clock.clone())
-        .seed(seed)
-        .limit(12)
-        .finished_runs(40)
-        .build()
-        .unwrap();
-    let mut random = Random::new(seed);
-    let mut draw = |n: u64| random.next() % n;
-    engine.flow("plain").unwrap();
-    engine
-        .create_pool(NewPool::named("gpu").concurrency_limit(5))
-        .unwrap();
-    engine
-        .create_queue(NewQueue::named("gpu", "urgent").priority(NonZeroU32::MIN))
-        .unwrap();
-    let cron = Schedule::cron("*/5 * * * *", "Europe/Berlin").unwrap();
-    engine
-        .deploy(
-            NewDeployment::new("report", "often")
-                .schedule(crate::model::NewSchedule::new(cron).slug("five"))
-                .retry(
-                    Retry::exponential(2, Duration::from_secs(30), Duration::from_secs(90))
-                        .jitter(30)
-                        .within(Duration::from_secs(300)),
-                ),
-        )
-        .unwrap();
-    engine
-        .deploy(
-            NewDeployment::new("train", "one")
-                .concurrency_limit(NonZeroU32::MIN)
-                .work_queue("gpu", "urgent")
-                .timeout(Duration::from_secs(90))
-                .tag("ml"),
-        )
-        .unwrap();
-    let mut claims: Vec<Claim> = Vec::new();
-    let mut runs = Vec::new();
-    for _ in 0..150 {
-        match draw(10) {
-            0..=3 => {
-                let target = ["plain", "report/often", "train/one"][draw(3) as usize];
-                let mut run = NewRun::of(target).priority(Priority::new(draw(10) as u8 + 1).unwrap());
-                if draw(4) == 0 {
-                    run = run.parameter("n", draw(100)).tag("by-hand");
-                }
-                if draw(5) == 0 {
-                    run = run.idempotency_key(format!("key-{}", draw(30)));
-                }
-                if draw(5) == 0 {
-                    run = run.not_before(engine.now().unwrap() + Duration::from_secs(draw(500)));
-                }
-                if let Ok(submitted) = engine.submit(run) {
-                    runs.push(submitted.id);
-                }
-            }
-            4 | 5 => {
-                if let Ok(claim) = engine.claim(&Scope::all()).unwrap() {
-                    if draw(4) > 0 {
-                        engine.begin(&claim).unwrap();
-                    }
-                    if draw(3) == 0 {
-                        let lease = Lease::of(Duration::from_secs(30 + draw(200)));
-                        // A run that is over its time in all has ended as it began.
-                        let _ = engine.lease(&claim, if draw(2) == 0 { lease } else { lease.or_retry() });
-                    }
-                    claims.push(claim);
-                }
-            }
-            6 | 7 if !claims.is_empty() => {
-                let claim = claims.swap_remove(draw(claims.len() as u64) as usize);
-                if draw(4) == 0
-                    && engine
-                        .pause(&claim, Some(Duration::from_secs(40 + draw(200))))
-                        .is_ok()
-                {
-                    continue;
-                }
-                let outcome = match draw(3) {
-                    0 => Outcome::failed("no"),
-                    1 => Outcome::Completed(json!({ "n": draw(9) })),
-                    _ => Outcome::crashed("lost"),
-                };
-                let _ = engine.complete(&claim, outcome);
-            }
-            6 | 7 if !runs.is_empty() => drop(engine.resume(runs[draw(runs.len() as u64) as usize])),
-            8 if !runs.is_empty() => drop(engine.cancel(runs[draw(runs.len() as u64) as usize])),
-            _ => clock.advance(Duration::from_secs(draw(40))),
+pub(super) fn busy(seed: u64) -> (Engine, ManualClock, Vec<Claim>) {
+    let mut history = History::begin(seed);
+    history.go_on(150);
+    history.engine.advance().unwrap();
+    history.engine.check_invariants();
+    (history.engine, history.clock, history.claims)
+}
+
+/// A random history, and what its caller has of it.
+pub(super) struct History {
+    pub(super) engine: Engine,
+    pub(super) clock: ManualClock,
+    random: Random,
+    claims: Vec<Claim>,
+    runs: Vec<RunId>,
+}
+
+impl History {
+    pub(super) fn begin(seed: u64) -> Self {
+        let clock = ManualClock::at("2026-03-01T12:00:00Z".parse().unwrap());
+        let engine = Engine::builder()
+            .clock(clock.clone())
+            .seed(seed)
+            .limit(12)
+            .finished_runs(40)
+            .build()
+            .unwrap();
+        engine.flow("plain").unwrap();
+        engine
+            .create_pool(NewPool::named("gpu").concurrency_limit(5))
+            .unwrap();
+        engine
+            .create_queue(NewQueue::named("gpu", "urgent").priority(NonZeroU32::MIN))
+            .unwrap();
+        let cron = Schedule::cron("*/5 * * * *", "Europe/Berlin").unwrap();
+        engine
+            .deploy(
+                NewDeployment::new("report", "often")
+                    .schedule(crate::model::NewSchedule::new(cron).slug("five"))
+                    .retry(
+                        Retry::exponential(2, Duration::from_secs(30), Duration::from_secs(90))
+                            .jitter(30)
+                            .within(Duration::from_secs(300)),
+                    ),
+            )
+            .unwrap();
+        engine
+            .deploy(
+                NewDeployment::new("train", "one")
+                    .concurrency_limit(NonZeroU32::MIN)
+                    .work_queue("gpu", "urgent")
+                    .timeout(Duration::from_secs(90))
+                    .tag("ml"),
+            )
+            .unwrap();
+        Self {
+            engine,
+            clock,
+            random: Random::new(seed),
+            claims: Vec::new(),
+            runs: Vec::new(),
         }
     }
-    engine.advance().unwrap();
-    engine.check_invariants();
-    (engine, clock, claims)
+
+    /// So many random calls.
+    pub(super) fn go_on(&mut self, steps: usize) {
+        let Self {
+            engine,
+            clock,
+            random,
+            claims,
+            runs,
+        } = self;
+        let mut draw = |n: u64| random.next() % n;
+        for _ in 0..steps {
+            match draw(10) {
+                0..=3 => {
+                    let target = ["plain", "report/often", "train/one"][draw(3) as usize];
+                    let mut run = NewRun::of(target).priority(Priority::new(draw(10) as u8 + 1).unwrap());
+                    if draw(4) == 0 {
+                        run = run.parameter("n", draw(100)).tag("by-hand");
+                    }
+                    if draw(5) == 0 {
+                        run = run.idempotency_key(format!("key-{}", draw(30)));
+                    }
+                    if draw(5) == 0 {
+                        run = run.not_before(engine.now().unwrap() + Duration::from_secs(draw(500)));
+                    }
+                    if let Ok(submitted) = engine.submit(run) {
+                        runs.push(submitted.id);
+                    }
+                }
+                4 | 5 => {
+                    if let Ok(claim) = engine.claim(&Scope::all()).unwrap() {
+                        if draw(4) > 0 {
+                            engine.begin(&claim).unwrap();
+                        }
+                        if draw(3) == 0 {
+                            let lease = Lease::of(Duration::from_secs(30 + draw(200)));
+                            // A run that is over its time in all has ended as it began.
+                            let _ = engine.lease(&claim, if draw(2) == 0 { lease } else { lease.or_retry() });
+                        }
+                        claims.push(claim);
+                    }
+                }
+                6 | 7 if !claims.is_empty() => {
+                    let claim = claims.swap_remove(draw(claims.len() as u64) as usize);
+                    if draw(4) == 0
+                        && engine
+                            .pause(&claim, Some(Duration::from_secs(40 + draw(200))))
+                            .is_ok()
+                    {
+                        continue;
+                    }
+                    let outcome = match draw(3) {
+                        0 => Outcome::failed("no"),
+                        1 => Outcome::Completed(json!({ "n": draw(9) })),
+                        _ => Outcome::crashed("lost"),
+                    };
+                    let _ = engine.complete(&claim, outcome);
+                }
+                6 | 7 if !runs.is_empty() => drop(engine.resume(runs[draw(runs.len() as u64) as usize])),
+                8 if !runs.is_empty() => drop(engine.cancel(runs[draw(runs.len() as u64) as usize])),
+                _ => clock.advance(Duration::from_secs(draw(40))),
+            }
+        }
+    }
 }
 
 fn moved(engine: &Engine, clock: &ManualClock, claims: Claims) -> Engine {

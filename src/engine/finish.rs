@@ -179,9 +179,7 @@ impl Core {
     pub(crate) fn end_attempt(&mut self, row: u32, ending: Ending, at: Instant) -> Ended {
         let verdict = self.verdict_at(row, ending.state, &ending.name, By::Worker, false, at);
         if verdict == Verdict::Reject(Instead::Retry, Reason::RetriesLeft) {
-            self.try_again(row, at);
-            // Why it is tried again is worth knowing while it waits.
-            self.run_mut(row).message = ending.message;
+            self.try_again(row, ending.message, at);
             return Ended::Retrying;
         }
         self.drop_claim(row);
@@ -201,12 +199,12 @@ impl Core {
     }
 
     /// The claimed attempt of a run has failed, and another follows.
-    pub(crate) fn try_again(&mut self, row: u32, at: Instant) {
+    pub(crate) fn try_again(&mut self, row: u32, message: Option<Text>, at: Instant) {
         if self.run(row).body.retry.keeps_slots() {
-            self.keep_for_retry(row, at);
+            self.keep_for_retry(row, message, at);
         } else {
             self.drop_claim(row);
-            self.retry_later(row, at);
+            self.retry_later(row, message, at);
         }
     }
 

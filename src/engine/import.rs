@@ -108,10 +108,16 @@ impl Import<'_> {
             ));
         }
         let far = |at: i64| !(-FAR..FAR).contains(&at);
-        if far(document.wall) || document.seq > u64::MAX / 2 || document.token > u64::MAX / 2 {
-            return Err(damaged("wall, seq, token", "out of range"));
+        if far(document.wall)
+            || !(0..FAR).contains(&document.mono)
+            || document.seq > u64::MAX / 2
+            || document.token > u64::MAX / 2
+        {
+            return Err(damaged("wall, mono, seq, token", "out of range"));
         }
         self.core.wall = self.core.wall.max(document.wall);
+        self.core.mono_ahead = document.mono.saturating_sub(self.core.mono);
+        self.core.mono = document.mono;
         self.limits(&document.limits)?;
         self.entities(&document)?;
         let mut rows = self.runs(&document, far)?;

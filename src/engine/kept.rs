@@ -38,7 +38,7 @@ pub(crate) type Holding = BTreeSet<(Head, u32)>;
 
 impl Core {
     /// Takes a claim away from a worker whose attempt failed, and keeps the slots for the next.
-    pub(crate) fn keep_for_retry(&mut self, row: u32, at: Instant) {
+    pub(crate) fn keep_for_retry(&mut self, row: u32, message: Option<Text>, at: Instant) {
         let delay = self.retry_delay(row);
         let Work::Claimed(held) = std::mem::take(&mut self.work[row as usize]) else {
             unreachable!("the caller found the run claimed")
@@ -46,7 +46,7 @@ impl Core {
         self.cancel_timers(&held);
         let timer = (self.mono_timers).insert(at.mono.saturating_add(delay), MonoEvent::Retry { row });
         let name = Text::of("AwaitingRetry");
-        let run = self.enter(row, StateType::Scheduled, name, None, at.wall);
+        let run = self.enter(row, StateType::Scheduled, name, message, at.wall);
         run.due = at.wall.saturating_add(delay);
         run.next_start = When::at(run.due);
         let (queue, entry) = (

@@ -161,6 +161,7 @@ impl Core {
         let end = self.mono.saturating_add(lease.span);
         lease.timer = Some(self.mono_timers.insert(end, MonoEvent::Lapse { row }));
         self.effects.ring = true;
+        self.touch(row);
         self.changed();
     }
 
@@ -187,8 +188,7 @@ impl Core {
         self.tell(row, StopReason::Superseded);
         let message = Text::of("the lease of its worker lapsed");
         if again && self.retries_left(row, at.mono) {
-            self.try_again(row, at);
-            self.run_mut(row).message = Some(message);
+            self.try_again(row, Some(message), at);
         } else {
             self.end_attempt(row, Ending::lapsed(message), at);
         }

@@ -18,6 +18,7 @@ mod collision;
 mod core;
 mod deploy;
 mod error;
+mod events;
 mod explain;
 mod export;
 mod finish;
@@ -73,6 +74,9 @@ pub use self::bulk::{
 pub use self::claim::{Claim, Scope};
 pub use self::core::Totals;
 pub use self::error::{Empty, Error};
+pub use self::events::{
+    Event, Events, Follow, Happened, MAX_STREAM_EVENTS, MAX_STREAMS, Missed, Replica, Row, StateChange,
+};
 pub use self::explain::{
     EXPLAINED_AHEAD, EXPLAINED_HOLDERS, Explanation, Holding, LimitExplanation, Waiting, Why,
 };
@@ -201,6 +205,7 @@ impl Engine {
         let seen = core.observe(now);
         core.make_due(seen);
         let answer = call(&mut core);
+        core.commit();
         core.busy = false;
         if core.version != before {
             core.publish(&self.shared.tally);

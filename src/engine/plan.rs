@@ -101,13 +101,13 @@ impl Core {
         deployment: u32,
         schedule: ScheduleId,
     ) -> Option<&mut ScheduleWork> {
-        let work = self.deployments.get_mut(deployment as usize)?.as_mut()?;
+        let work = self.deployment_work(deployment)?;
         work.schedules.iter_mut().find(|work| work.id == schedule)
     }
 
     /// The same, also for a schedule that was removed.
     pub(crate) fn remembered(&mut self, deployment: u32, schedule: ScheduleId) -> Option<&mut ScheduleWork> {
-        let work = self.deployments.get_mut(deployment as usize)?.as_mut()?;
+        let work = self.deployment_work(deployment)?;
         let removed = work.removed.iter_mut().map(|removed| &mut removed.work);
         work.schedules
             .iter_mut()
@@ -389,8 +389,9 @@ impl Core {
         }
         self.forget_limits(row);
         self.work[row as usize] = Work::None;
-        self.catalog.runs.remove(row);
+        let run = self.catalog.runs.remove(row).expect("it was there a moment ago");
         self.changed();
+        self.note_forgotten(run.id);
     }
 }
 

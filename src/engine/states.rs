@@ -270,8 +270,7 @@ impl Core {
                     }
                     Instead::Retry => {
                         self.tell(row, StopReason::Superseded);
-                        self.try_again(row, self.now());
-                        self.run_mut(row).message = message;
+                        self.try_again(row, message, self.now());
                     }
                     Instead::AwaitSlot if self.chosen_collides(row) => {
                         entered = self.state_now(cancelled, cancelled.default_name(), message);

@@ -411,6 +411,10 @@ impl Core {
         }
         self.totals.accepted += 1;
         self.changed();
+        if self.feed.states {
+            let name = StateType::Scheduled.default_name();
+            self.note_state(row, None, StateType::Scheduled, &name, None);
+        }
         row
     }
 

@@ -29,6 +29,11 @@ impl TimerKey {
     pub(crate) const fn at(self) -> i64 {
         self.at
     }
+
+    /// How many were set before it.
+    pub(crate) const fn number(self) -> u64 {
+        self.seq.get()
+    }
 }
 
 impl<T> Default for Timers<T> {
@@ -46,6 +51,11 @@ impl<T> Timers<T> {
         self.next = self.next.saturating_add(1);
         self.entries.insert(key, item);
         key
+    }
+
+    /// The [number](TimerKey::number) of the next that is set.
+    pub(crate) const fn next_number(&self) -> u64 {
+        self.next.get()
     }
 
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<T> {

@@ -62,6 +62,8 @@ pub struct Book {
     pub(super) leases: BTreeMap<LeaseId, Lease>,
     pub(super) expiries: BTreeSet<(Duration, LeaseId)>,
     pub(super) next_lease: u64,
+    /// Counts changes of what [`export`](Self::export) says, but for grants of runs and what time does.
+    pub(super) revision: u64,
 }
 
 /// One limit's place in the book. A free place keeps its generation and nothing else of meaning.
@@ -200,6 +202,7 @@ impl Book {
             leases: BTreeMap::new(),
             expiries: BTreeSet::new(),
             next_lease: 1,
+            revision: 0,
         }
     }
 
@@ -227,6 +230,7 @@ impl Book {
             limit.slots = spec.slots;
             limit.active = spec.active;
             limit.set_rate(rate, spec.slot_decay_per_second, now);
+            self.revision += 1;
             return Ok(self.key(index));
         }
         let name: Arc<str> = spec.name.into();
@@ -384,6 +388,7 @@ impl Book {
         if &*old == name {
             return Ok(());
         }
+        self.revision += 1;
         let place = &self.limits[limit.index()];
         if place.kind == Kind::Internal {
             self.limits[limit.index()].name = name.into();
@@ -425,6 +430,12 @@ impl Book {
             self.forget_place(key);
         }
         Ok(keys)
+    }
+
+    /// Another number than before says that something has changed of what [`export`](Self::export) says, grants of runs and what time
+    /// does left out.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision.wrapping_add(self.grants.poured)
     }
 
     /// Whether the key still names a limit.
@@ -522,6 +533,7 @@ impl Book {
 
     /// As [`insert`](Self::insert), whether the book is full or not.
     pub(super) fn place(&mut self, name: Arc<str>, kind: Kind, slots: u32, now: Duration) -> LimitKey {
+        self.revision += 1;
         let mut limit = Limit {
             generation: 0,
             slots,
@@ -553,6 +565,7 @@ impl Book {
 
     /// Frees the place of a limit that no entry names any more.
     pub(super) fn forget_place(&mut self, key: LimitKey) {
+        self.revision += 1;
         let limit = &mut self.limits[key.index()];
         debug_assert_eq!(limit.head, NIL, "a limit with holders is not forgotten");
         limit.generation = limit.generation.wrapping_add(1);
@@ -588,6 +601,7 @@ impl Book {
         change: impl Fn(&mut Limit),
     ) -> Result<Vec<LimitKey>, SpecError> {
         self.get(key).ok_or(SpecError::Gone)?;
+        self.revision += 1;
         let mut keys = self.with_instances(key);
         keys.retain(|key| {
             let limit = &mut self.limits[key.index()];

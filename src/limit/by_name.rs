@@ -74,6 +74,7 @@ impl Book {
         let (demand, incremented) = self.counted(names, slots, mode, now)?;
         let granted = self.check_counted(&demand, now);
         if granted.is_ok() {
+            self.revision += 1;
             for ask in demand.asks() {
                 let limit = &mut self.limits[ask.limit.index()];
                 if let Some(rate) = limit.rate {
@@ -134,6 +135,7 @@ impl Book {
                 continue;
             };
             seen.push(key);
+            self.revision += 1;
             let limit = &mut self.limits[key.index()];
             let before = limit.room(now);
             if let Some(rate) = limit.rate {
@@ -193,6 +195,7 @@ impl Book {
         if occupancy.is_zero() || slots == 0 {
             return;
         }
+        self.revision += 1;
         if let Some(limit) = self.get_mut(key)
             && 0 < limit.slots
         {

@@ -92,6 +92,8 @@ pub(super) struct Grants {
     free: Vec<u32>,
     /// Grants opened so far.
     opened: u64,
+    /// Changes of the levels of limits that decay.
+    pub(super) poured: u64,
 }
 
 /// One grant's place.
@@ -208,6 +210,7 @@ impl Grants {
         limit.held += u64::from(ask.weight); // B1
         if let Some(rate) = limit.rate {
             limit.bucket.pour(rate, ask.weight, now);
+            self.poured += 1;
         }
     }
 
@@ -232,6 +235,7 @@ impl Grants {
         limit.held -= u64::from(entry.weight); // B1
         if let Some(rate) = limit.rate {
             limit.bucket.drain(rate, entry.weight, now);
+            self.poured += 1;
         }
         Some(Ask {
             limit: LimitKey {

@@ -144,6 +144,7 @@ impl Book {
             }
         };
         self.next_lease += 1;
+        self.revision += 1;
         let lease = Lease {
             holder,
             since: now,
@@ -167,6 +168,7 @@ impl Book {
             .get_mut(&id)
             .filter(|lease| now < lease.expires)
             .ok_or(LeaseError::Gone { id })?;
+        self.revision += 1;
         self.expiries.remove(&(lease.expires, id)); // B5
         lease.expires = now.saturating_add(duration);
         self.expiries.insert((lease.expires, id)); // B5
@@ -218,6 +220,7 @@ impl Book {
 
     /// Removes a lease's record; its grant is being given back.
     pub(super) fn end_lease(&mut self, id: LeaseId) {
+        self.revision += 1;
         if let Some(lease) = self.leases.remove(&id) {
             self.expiries.remove(&(lease.expires, id)); // B5
         }

@@ -110,6 +110,22 @@ pub enum RestoreError {
     },
 }
 
+impl BookState {
+    /// Lets time pass in which nobody takes or gives back anything: levels drain, leases come nearer to their end.
+    pub(crate) fn age(&mut self, elapsed: Duration) {
+        for limit in &mut self.limits {
+            if let Ok(Some(rate)) = Rate::per_second(limit.spec.slot_decay_per_second) {
+                let bucket = Bucket::new(join(limit.level), Duration::ZERO);
+                limit.level = split(bucket.drops(rate, elapsed));
+            }
+        }
+        for lease in &mut self.leases {
+            lease.age = lease.age.saturating_add(elapsed);
+            lease.remaining = lease.remaining.saturating_sub(elapsed);
+        }
+    }
+}
+
 impl Book {
     /// Everything in the book as data, with times relative to `now`. Interests are left out: who waits says so again.
     #[must_use]

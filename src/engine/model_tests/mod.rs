@@ -10,6 +10,7 @@ mod calls;
 mod explained;
 mod list;
 mod named;
+mod replayed;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -29,12 +29,26 @@ struct Overtaken {
 pub(super) struct Bypass {
     bound: Option<u32>,
     overtaken: BTreeMap<u32, Vec<Overtaken>>,
+    /// Rows whose counts have changed, while somebody follows them.
+    touched: Option<Vec<u32>>,
 }
 
 impl Ready {
     /// How often a run may be overtaken at a limit; none is any number of times.
     pub(crate) fn set_bypass_bound(&mut self, bound: Option<u32>) {
         self.bypass.bound = bound;
+    }
+
+    /// Begins to log whose counts change, or ends it.
+    pub(crate) fn follow_overtaken(&mut self, on: bool) {
+        self.bypass.touched = on.then(Vec::new);
+    }
+
+    /// Adds the rows whose counts have changed.
+    pub(crate) fn take_overtaken(&mut self, rows: &mut Vec<u32>) {
+        if let Some(touched) = &mut self.bypass.touched {
+            rows.append(touched);
+        }
     }
 
     /// The run that stands there takes slots: whoever waits before it for one of its limits has been overtaken.
@@ -66,6 +80,9 @@ impl Ready {
         let (queue, weight) = (held.queue, held.needs.weight_at(gate));
         let slots = self.gate(gate).slots;
         let paused = self.queue(queue).paused;
+        if let Some(touched) = &mut self.bypass.touched {
+            touched.push(row);
+        }
         let counts = self.bypass.overtaken.entry(row).or_default();
         let at = counts.iter().position(|count| count.gate == gate);
         let at = at.unwrap_or_else(|| {
