@@ -55,6 +55,8 @@ ids! {
     ScheduleId
     /// Names a run. Ids made by one engine ascend in the order of acceptance.
     RunId
+    /// Names one state that a run has or had; see [`Engine::state`](crate::Engine::state).
+    StateId
     /// Names a task run.
     TaskRunId
     /// Names a work pool.

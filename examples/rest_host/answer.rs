@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tenfold::Error;
+use tenfold::limit::{IncrementError, LeaseError, SpecError};
 
 /// A JSON answer.
 #[derive(Debug)]
@@ -33,6 +34,10 @@ pub fn with_type(status: StatusCode, kind: &'static str, body: Body) -> Response
     );
     response
 }
+
+/// Left in a refused response: what was refused, for who writes it in another shape.
+#[derive(Clone, Debug)]
+pub struct Refused(pub Value);
 
 /// Why a request was refused. It becomes `{"success": false, "error": {"code", "message", "details"}}`.
 #[derive(Debug)]
@@ -125,11 +130,21 @@ impl Refusal {
     /// 429: later.
     pub fn later(code: &'static str, message: impl Into<String>, retry_after: std::time::Duration) -> Self {
         let mut refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, code, message);
+        refusal.wait(retry_after);
+        refusal
+    }
+
+    /// When it may be tried again.
+    fn wait(&mut self, retry_after: std::time::Duration) {
         // The header has whole seconds; zero would invite to try at once.
         let partial = u64::from(retry_after.subsec_nanos() > 0);
-        refusal.retry_after = Some((retry_after.as_secs() + partial).max(1));
-        refusal.details = json!({ "retryAfterSeconds": refusal.retry_after });
-        refusal
+        self.retry_after = Some((retry_after.as_secs() + partial).max(1));
+        self.details = json!({ "retryAfterSeconds": self.retry_after });
+    }
+
+    /// 409: it is in use, or cannot be treated so.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "CONFLICT", message)
     }
 
     /// 500: a fault of the host or the engine.
@@ -152,7 +167,10 @@ impl From<Error> for Refusal {
         let message = error.to_string();
         match error {
             Error::NotFound { .. } => Self::not_found(message),
-            Error::Duplicate { .. } | Error::Transition { .. } | Error::StaleClaim { .. } => {
+            Error::Duplicate { .. }
+            | Error::Transition { .. }
+            | Error::StaleClaim { .. }
+            | Error::Limit(SpecError::NameTaken { .. }) => {
                 Self::new(StatusCode::CONFLICT, "RESOURCE_ALREADY_EXISTS", message)
             }
             Error::KeyConflict { key, run } => Self::exists(&key, run),
@@ -168,6 +186,14 @@ impl From<Error> for Refusal {
                 refusal.details["asked"] = asked.into();
                 refusal
             }
+            // As the reference answers them.
+            Error::Increment(IncrementError::Busy { retry_after, .. }) => {
+                let mut refusal = Self::new(StatusCode::LOCKED, "SLOTS_IN_USE", message);
+                refusal.wait(retry_after);
+                refusal
+            }
+            Error::Lease(LeaseError::Gone { .. }) => Self::new(StatusCode::GONE, "LEASE_GONE", message),
+            Error::Refused { .. } => Self::conflict(message),
             Error::Stopped => Self::later("STOPPING", message, std::time::Duration::from_secs(10)),
             Error::Poisoned => Self::internal(&message),
             _ => Self::invalid(message),
@@ -177,8 +203,10 @@ impl From<Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let envelope = json!({ "success": false, "error": self.body() });
+        let refused = self.body();
+        let envelope = json!({ "success": false, "error": refused });
         let mut response = with_type(self.status, "application/json", Body::from(envelope.to_string()));
+        response.extensions_mut().insert(Refused(refused));
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()

@@ -6,13 +6,14 @@ use crate::arguments::Arguments;
 pub const HELP: &str = "\
 rest_host: an engine behind HTTP on a loopback port, with a page to look at
 
-  rest_host [--port N] [--slots N] [--org NAME=TOKEN]... [--rate N] [--demo]
+  rest_host [--port N] [--slots N] [--org NAME=TOKEN]... [--rate N] [--waiting N] [--demo]
 
   --port N          where it listens, on 127.0.0.1; 4200 unless given, 0 for any that is free
   --slots N         tasks of one organisation that run at once; 4 unless given, 1 to 256
   --org NAME=TOKEN  an organisation and its bearer token; may be given again. Unless given there are two:
                     acme=acme-token and globex=globex-token
   --rate N          requests of one organisation in a second; 1000 unless given, 1 to 1000000
+  --waiting N       tasks and runs of one organisation that may wait; 100000 unless given, 1 to 10000000
   --demo            fills the first organisation: deployments with schedules, and tasks that come in waves";
 
 /// What to do.
@@ -70,6 +71,7 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, Str
             "--port" => options.port = arguments.number(&argument, 0, 65_535)?,
             "--slots" => options.slots = arguments.number(&argument, 1, 256)?,
             "--rate" => options.rate = arguments.number(&argument, 1, 1_000_000)?,
+            "--waiting" => options.waiting = arguments.number(&argument, 1, 10_000_000)?,
             "--org" => orgs.push(org(&arguments.value(&argument)?, &orgs)?),
             "--demo" => options.demo = true,
             other => return Err(format!("unknown argument `{other}`; see --help")),

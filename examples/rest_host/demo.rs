@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tenfold::{Error, NewDeployment, NewRun, Priority, Retry, Schedule};
 
 use crate::host::Org;
-use crate::work::FLOW;
+use crate::work::{FLOW, POOL, QUEUE};
 
 /// Deploys, and lets tasks come from then on.
 ///
@@ -47,6 +47,7 @@ pub fn start(org: &Arc<Org>) -> Result<(), Error> {
     ];
     for (name, level, schedule, payload, kind) in deployments {
         let mut new = NewDeployment::new(FLOW, name)
+            .work_queue(POOL, QUEUE)
             .priority(Priority::new(level)?)
             .tag("demo")
             .parameters(
@@ -94,6 +95,7 @@ async fn waves(org: Weak<Org>) {
             // Mostly little urgent.
             let level = 1 + (level % 10).min(level / 26 % 10);
             let run = NewRun::of(FLOW)
+                .work_queue(POOL, QUEUE)
                 .priority(Priority::new(level).unwrap_or_default())
                 .tag(kind)
                 .parameter("taskType", kind)

@@ -9,7 +9,7 @@ use axum::http::{header, request::Parts};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tenfold::limit::Semaphore;
-use tenfold::{Engine, Runtime};
+use tenfold::{Engine, Runtime, Scope};
 
 use crate::answer::Refusal;
 use crate::args::Options;
@@ -85,7 +85,8 @@ impl Host {
                 bodies: Semaphore::new(bounds.bodies_bytes),
                 pages: Semaphore::new(bounds.pages),
                 queries: tokio::sync::Semaphore::new(2),
-                runtime: Mutex::new(Some(engine.start()?)),
+                // What others make under `/api` is for their own workers, in other pools.
+                runtime: Mutex::new(Some(engine.runtime().scope(Scope::pool(work::POOL)).start()?)),
                 engine,
             });
             tokio::spawn(sample(Arc::downgrade(&org)));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
@@ -139,6 +139,23 @@ pub async fn upcoming(Caller(org): Caller) -> Result<Json<Value>, Refusal> {
     Ok(Json(
         StatusCode::OK,
         json!({ "now": instant(now), "count": page.count, "rows": rows }),
+    ))
+}
+
+/// `GET /page/runs/{id}/explain`: why a run is where it is, as a sentence and in parts.
+///
+/// # Errors
+///
+/// 404 for a run that this organisation does not have, 422 for an id that is none.
+pub async fn explain(Caller(org): Caller, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    let id = id
+        .parse()
+        .map_err(|_| Refusal::field("id", "give the id of a run: a uuid"))?;
+    let explanation = org.engine.explain(id)?;
+    let text = explanation.to_string();
+    Ok(Json(
+        StatusCode::OK,
+        json!({ "text": text, "explanation": explanation }),
     ))
 }
 

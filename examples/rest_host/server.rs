@@ -25,6 +25,7 @@ pub fn routes(host: Host) -> Router {
         .route("/page.js", get(page::js))
         .route("/page/live", get(live::stream))
         .route("/page/runs", post(page::runs))
+        .route("/page/runs/{id}/explain", get(page::explain))
         .route("/page/upcoming", get(page::upcoming))
         .nest("/api", api::routes())
         .route("/metrics", get(page::metrics))

@@ -30,6 +30,7 @@ impl NewTask {
     fn run(&self) -> Result<NewRun, Refusal> {
         work::check(&self.task_type, &self.payload)?;
         let mut run = NewRun::of(work::FLOW)
+            .work_queue(work::POOL, work::QUEUE)
             .priority(self.priority)
             .tag(&*self.task_type)
             .parameter("taskType", &*self.task_type)

@@ -5,12 +5,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tenfold::model::Object;
-use tenfold::{Context, Engine, Error, RunError};
+use tenfold::{Context, Engine, Error, NewPool, RunError};
 
 use crate::answer::Refusal;
 
 /// The flow that all tasks are runs of: keys are unique in a flow, and so in the organisation.
 pub const FLOW: &str = "task";
+/// The pool that the host itself works for.
+pub const POOL: &str = "tasks";
+/// Its queue.
+pub const QUEUE: &str = "default";
 /// The kinds of task.
 pub const TYPES: [&str; 3] = ["sleep", "hash", "fail"];
 /// Longest sleep, in seconds.
@@ -100,12 +104,13 @@ pub fn check(kind: &str, payload: &Object) -> Result<(), Refusal> {
     Task::of(kind, payload).map(drop)
 }
 
-/// Makes the engine execute tasks.
+/// Makes the engine execute tasks: the pool, and the handler.
 ///
 /// # Errors
 ///
 /// What the engine refuses.
 pub fn register(engine: &Engine) -> Result<(), Error> {
+    engine.create_pool(NewPool::named(POOL))?;
     engine.handler(FLOW, |context: Context| async move {
         let kind: String = context.parameter("taskType")?;
         let payload: Option<Object> = context.parameter("payload")?;

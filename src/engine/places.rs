@@ -8,7 +8,7 @@ use super::error::Error;
 use super::pools::{DEFAULT, check_unreserved};
 use super::submit::check_labels;
 use crate::catalog::{instant, shared_tags};
-use crate::ids::{DeploymentId, FlowId};
+use crate::ids::{DeploymentId, FlowId, PoolId, QueueId};
 use crate::model::{
     Flow, NewFlow, PoolPatch, QueuePatch, Text, WorkPool, WorkQueue, check_tags, check_template, check_text,
 };
@@ -39,6 +39,50 @@ impl Engine {
                 .expect("names lead to rows")
                 .data
                 .clone())
+        })
+    }
+
+    /// A flow, by id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn flow_by_id(&self, id: FlowId) -> Result<Flow, Error> {
+        self.call(|core| {
+            let found = core.row_by_id(id.uuid(), |row| Some(&core.catalog.flows.get(row)?.data));
+            let (_, data) = found
+                .filter(|(_, data)| data.id == id)
+                .ok_or_else(|| unknown("flow", &id))?;
+            Ok(data.clone())
+        })
+    }
+
+    /// A work pool, by id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn pool_by_id(&self, id: PoolId) -> Result<WorkPool, Error> {
+        self.call(|core| {
+            let found = core.row_by_id(id.uuid(), |row| core.catalog.pools.get(row));
+            let found = found.filter(|(_, held)| held.data.id == id);
+            let (_, held) = found.ok_or_else(|| unknown("work pool", &id))?;
+            let queues = |queue| core.catalog.queues.get(queue);
+            Ok(core.polled.at(core.wall).pool(held, queues))
+        })
+    }
+
+    /// A work queue, by id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`].
+    pub fn queue_by_id(&self, id: QueueId) -> Result<WorkQueue, Error> {
+        self.call(|core| {
+            let found = core.row_by_id(id.uuid(), |row| core.catalog.queues.get(row));
+            let found = found.filter(|(_, held)| held.data.id == id);
+            let (row, held) = found.ok_or_else(|| unknown("work queue", &id))?;
+            Ok(core.polled.at(core.wall).queue(row, held))
         })
     }
 
@@ -164,6 +208,12 @@ impl Engine {
 }
 
 impl Core {
+    /// What a table holds in the row that an id leads to. The id may be that of something of another kind.
+    fn row_by_id<'a, T>(&self, id: uuid::Uuid, get: impl Fn(u32) -> Option<&'a T>) -> Option<(u32, &'a T)> {
+        let row = *self.catalog.by_id.get(&id)?;
+        Some((row, get(row)?))
+    }
+
     fn known_flow(&self, name: &str) -> Result<u32, Error> {
         self.catalog
             .flow_names
@@ -376,6 +426,14 @@ impl Core {
         self.catalog.by_id.remove(&held.data.id.uuid());
         self.catalog.queue_names.remove(&(pool, held.data.name.clone()));
         self.queues[queue as usize] = QueueWork::default();
+    }
+}
+
+fn unknown(kind: &'static str, id: &dyn std::fmt::Display) -> Error {
+    Error::NotFound {
+        kind,
+        name: id.to_string(),
+        hint: "it was never made here, or was deleted",
     }
 }
 

@@ -105,15 +105,7 @@ impl Engine {
     pub fn states(&self, run: RunId) -> Result<Vec<State>, Error> {
         self.call(|core| {
             let row = core.find_run(run)?;
-            let past = core.run(row).past.iter().map(|left| State {
-                kind: left.kind,
-                name: left.name(),
-                timestamp: instant(left.at),
-                message: left.message(),
-            });
-            let mut states: Vec<State> = past.collect();
-            states.extend(core.run(row).state.map(|_| core.state_of(row)));
-            Ok(states)
+            Ok(core.states_of(row))
         })
     }
 }
@@ -221,6 +213,19 @@ impl Core {
             to,
             reason: reason.as_str(),
         }
+    }
+
+    /// The states of a run that are kept, oldest first.
+    pub(crate) fn states_of(&self, row: u32) -> Vec<State> {
+        let past = self.run(row).past.iter().map(|left| State {
+            kind: left.kind,
+            name: left.name(),
+            timestamp: instant(left.at),
+            message: left.message(),
+        });
+        let mut states: Vec<State> = past.collect();
+        states.extend(self.run(row).state.map(|_| self.state_of(row)));
+        states
     }
 
     pub(crate) fn state_of(&self, row: u32) -> State {

@@ -224,7 +224,8 @@ impl Core {
             && new.key.is_none()
             && new.retry.is_none()
             && new.timeout.is_none()
-            && new.expires_at.is_none();
+            && new.expires_at.is_none()
+            && new.flow_version.is_none();
         if !plain {
             let mut body = self.own_body(&prepared.body, queue, &new)?;
             body.limits = limits;
@@ -279,6 +280,12 @@ impl Core {
         body.queue_id = queue.map(|queue| queue.data.id);
         body.queue_name = queue.map(|queue| queue.data.name.clone());
         body.key.clone_from(&new.key);
+        if let Some(version) = &new.flow_version {
+            if version.len() > MAX_NAME {
+                return Err(InvalidValue::new("flow_version", version, "keep it within 1,000 bytes").into());
+            }
+            body.flow_version = Some(version.clone());
+        }
         if let Some(retry) = &new.retry {
             check_retry(retry)?;
             body.retry = retry.clone();

@@ -442,6 +442,12 @@ impl NewDeployment {
         self
     }
 
+    /// Sets all tags; none at all is said too.
+    pub fn tags<T: Into<Text>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = Some(tags.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// Labels: free keys and values.
     pub fn labels(mut self, labels: Object) -> Self {
         self.labels = labels;

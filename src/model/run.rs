@@ -127,7 +127,7 @@ pub struct Run {
     pub deployment_id: Option<DeploymentId>,
     /// The version of that deployment, when the run was made.
     pub deployment_version: Option<Text>,
-    /// The version of the flow it executed; only loaded records have one.
+    /// The version of the flow that it executes, where one was told.
     pub flow_version: Option<Text>,
     /// The queue it waits in.
     pub work_queue_id: Option<QueueId>,
@@ -330,6 +330,7 @@ pub struct NewRun {
     pub(crate) retry: Option<Retry>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) limits: Request,
+    pub(crate) flow_version: Option<Text>,
 }
 
 impl NewRun {
@@ -351,7 +352,14 @@ impl NewRun {
             retry: None,
             timeout: None,
             limits: Request::new(),
+            flow_version: None,
         }
+    }
+
+    /// The version of the flow that it executes: free text, at most 1,000 bytes. No part of what an idempotency key compares.
+    pub fn flow_version(mut self, version: impl Into<Text>) -> Self {
+        self.flow_version = Some(version.into());
+        self
     }
 
     /// What people call it. Default: two random words.
@@ -466,6 +474,40 @@ impl NewRun {
     /// Longest time of one attempt. Default: the deployment's.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// What people may change of a run that is there; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct RunPatch {
+    pub(crate) name: Option<Text>,
+    pub(crate) tags: Option<Vec<Text>>,
+    pub(crate) labels: Object,
+}
+
+impl RunPatch {
+    /// A patch that changes nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What people call it: 1 to 1,000 bytes.
+    pub fn name(mut self, name: impl Into<Text>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Replaces its tags.
+    pub fn tags<T: Into<Text>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = Some(tags.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Laid over its labels, key by key.
+    pub fn labels(mut self, labels: Object) -> Self {
+        self.labels = labels;
         self
     }
 }

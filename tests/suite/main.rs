@@ -12,6 +12,7 @@ mod expiry;
 mod explain;
 mod keys;
 mod leases;
+mod offers;
 mod overlap;
 mod refusals;
 mod room;

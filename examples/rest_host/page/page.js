@@ -11,7 +11,7 @@ const CHIPS = [
   "auto_scheduled and place = scheduled",
   'tags has "hash" and total_run_time > 20ms',
 ];
-const state = { token: "", looks: [], version: -1, open: null, asked: 0, pending: false, minutes: 10 };
+const state = { token: "", looks: [], version: -1, open: null, asked: 0, pending: false, minutes: 10, why: { id: null, text: "" } };
 
 /** Makes an element: attributes, then children; texts stay texts. */
 function make(name, attributes = {}, ...children) {
@@ -309,12 +309,28 @@ function fill(rows) {
   if (focused) $("runs").querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
+/** Why the open run is where it is, as the engine says it: asked for with the table, shown when it comes. */
+async function explain(id, place) {
+  const known = state.why.id === id ? state.why.text : "";
+  place.textContent = known || "…";
+  try {
+    const { text } = await ask(`page/runs/${id}/explain`);
+    state.why = { id, text };
+    place.textContent = text;
+  } catch (problem) {
+    place.textContent = problem.message;
+  }
+}
+
 function detail(row) {
   const facts = { id: row.id, place: row.place, attempts: row.attempts, created: row.created, due: row.due, message: row.message };
   const list = make("dl");
   for (const [key, value] of Object.entries(facts)) {
     if (value !== null && value !== undefined) list.append(make("dt", {}, key), make("dd", {}, String(value)));
   }
+  const why = make("dd", { class: "why", "aria-live": "polite" });
+  list.prepend(make("dt", {}, "why"), why);
+  explain(row.id, why);
   return make("tr", { class: "detail" }, make("td", { colspan: "6" }, list));
 }
 

@@ -157,18 +157,27 @@ impl Nonsense {
             "/page/runs",
             "/api/deployments/filter",
             "/api/flow_runs/paginate",
+            "/api/flows/",
+            "/api/deployments/",
+            "/api/deployments/get_scheduled_flow_runs",
+            "/api/flow_runs/",
+            "/api/flow_runs/01a20108-8243-7000-9bd1-eaa500000000/set_state",
+            "/api/work_pools/",
+            "/api/work_queues/",
+            "/api/v2/concurrency_limits/",
+            "/api/v2/concurrency_limits/increment-with-lease",
         ];
         let path = paths[self.draw(paths.len())];
         // An empty batch entry list, an empty filter: what is right by accident stays out.
         let body = match path {
             "/page/runs" => format!(r#"{{"filter":"{} )"}}"#, "not ".repeat(self.draw(3000))).into_bytes(),
             // Under the name of a family: unknown keys above it are ignored by the reference, and so are right.
-            _ if path.starts_with("/api/") => {
+            "/api/deployments/filter" | "/api/flow_runs/paginate" => {
                 [b"{\"deployments\":".to_vec(), self.body(), b"}".to_vec()].concat()
             }
             _ => self.body(),
         };
-        let head = match self.draw(10) {
+        let head = match self.draw(12) {
             0 => return self.noise(),
             1 => format!(
                 "GET /%{:x}/{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {ACME}\r\n\r\n",
@@ -190,6 +199,19 @@ impl Nonsense {
             5 => format!(
                 "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: {}\r\n\r\n",
                 "B".repeat(self.draw(60_000))
+            ),
+            6 => format!(
+                "{} /api/{}/{:x} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {ACME}\r\n\r\n",
+                ["DELETE", "PATCH", "GET"][self.draw(3)],
+                [
+                    "flows",
+                    "deployments",
+                    "flow_runs",
+                    "work_pools",
+                    "work_queues",
+                    "v2/concurrency_limits"
+                ][self.draw(6)],
+                self.draw(1 << 30)
             ),
             _ => format!(
                 "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {ACME}\r\ncontent-length: {}\r\n\r\n",

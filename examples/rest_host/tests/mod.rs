@@ -82,6 +82,18 @@ impl Served {
         Answer::of(request.call().unwrap())
     }
 
+    fn delete(&self, token: &str, path: &str) -> Answer {
+        let request = self.agent.delete(self.url(path));
+        let request = request.header("authorization", format!("Bearer {token}"));
+        Answer::of(request.call().unwrap())
+    }
+
+    fn patch(&self, token: &str, path: &str, body: &Value) -> Answer {
+        let request = self.agent.patch(self.url(path));
+        let request = request.header("authorization", format!("Bearer {token}"));
+        Answer::of(request.send(body.to_string()).unwrap())
+    }
+
     fn post(&self, token: &str, path: &str, body: &Value) -> Answer {
         self.post_text(token, path, &body.to_string())
     }
@@ -145,6 +157,15 @@ impl Answer {
         );
         assert!(self.body["error"]["details"].is_object(), "{self:?}");
         self.body["error"]["code"].as_str().unwrap()
+    }
+
+    /// What a refusal under `/api` says, in the reference's shape.
+    #[track_caller]
+    fn detail(&self, status: u16) -> &str {
+        assert_eq!(self.status, status, "{self:?}");
+        let detail = self.body["detail"].as_str().unwrap_or_default();
+        assert!(!detail.is_empty(), "{self:?}");
+        detail
     }
 
     #[track_caller]

@@ -109,3 +109,18 @@ fn metrics_are_of_the_own_organisation_or_say_how_to_have_them() {
     }
     assert_eq!(served.get("wrong", "/metrics").status, 401);
 }
+
+#[test]
+fn t4_a_run_says_why_it_waits() {
+    let served = Served::without_slots(crate::args::Options::default());
+    let task = served.post(ACME, "/v1/async/task", &json!({ "taskType": "sleep" }));
+    let path = format!("/page/runs/{}/explain", task.body["task"]["id"].as_str().unwrap());
+    let told = served.get(ACME, &path);
+    let text = told.body["text"].as_str().unwrap();
+    assert!(text.contains("all 0 slots of the engine are in use"), "{text}");
+    assert!(told.body["explanation"]["why"]["waiting"].is_object(), "{told:?}");
+    served.get(GLOBEX, &path).refused(404, "RESOURCE_NOT_FOUND");
+    served
+        .get(ACME, "/page/runs/7/explain")
+        .refused(422, "VALIDATION_ERROR");
+}

@@ -1,10 +1,10 @@
 //! Reading the ready order: the first, everything in order, what is blocked and where.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use super::heads::Heads;
-use super::needs::{Head, Spot};
+use super::needs::{Head, Need, Spot};
 use super::{Class, Ready, Standing};
 use crate::limit::{Ask, LimitKey};
 
@@ -120,6 +120,51 @@ impl Ready {
         order
     }
 
+    /// Claim order of what would start in one queue, one after the other, as far as limits have room: the rows with their heads.
+    /// `rooms` is what is left at each gate, for those that take of it before and after. Begins with a look at every class of
+    /// the queue.
+    pub(crate) fn startable<'a>(
+        &'a self,
+        queue: u32,
+        rooms: &'a mut BTreeMap<u32, u32>,
+    ) -> impl Iterator<Item = (Head, u32)> + 'a {
+        let held = self.queue(queue);
+        let mut order = InOrder::over(self);
+        if !held.paused {
+            let let_in = |class: &Class| matches!(class.standing, Standing::Free | Standing::Open);
+            for (_, class) in self.members(queue).filter(|(class, _)| let_in(class)) {
+                order.open(class);
+            }
+        }
+        let strict = held.strict.is_some();
+        std::iter::from_fn(move || {
+            loop {
+                let (head, number, row) = order.next_of()?;
+                let class = self.class(number);
+                let first = held.strict.as_ref().and_then(Heads::first);
+                let hidden = first.is_some_and(|(first, at)| first < head && at != number);
+                let mut left = |need: &Need| {
+                    *rooms
+                        .entry(need.gate)
+                        .or_insert_with(|| self.gate(need.gate).room)
+                };
+                let fits = class.needs.iter().all(|need| need.weight <= left(need));
+                if fits && !hidden {
+                    for need in class.needs.iter() {
+                        if let Some(left) = rooms.get_mut(&need.gate) {
+                            *left -= need.weight;
+                        }
+                    }
+                    return Some((head, row));
+                }
+                if strict {
+                    return None;
+                }
+                order.close(number);
+            }
+        })
+    }
+
     fn members(&self, queue: u32) -> impl Iterator<Item = (&Class, u32)> {
         (0..)
             .zip(&self.classes)
@@ -133,7 +178,7 @@ struct InOrder<'a> {
     ready: &'a Ready,
     /// Classes, by the head of their next run.
     runs: BinaryHeap<Reverse<(Head, usize)>>,
-    iters: Vec<std::iter::Peekable<Runs<'a>>>,
+    iters: Vec<(u32, std::iter::Peekable<Runs<'a>>)>,
 }
 
 impl<'a> InOrder<'a> {
@@ -145,12 +190,29 @@ impl<'a> InOrder<'a> {
         }
     }
 
+    /// Nothing more of a class that was opened.
+    fn close(&mut self, class: u32) {
+        let iters = &self.iters;
+        self.runs.retain(|Reverse((_, at))| iters[*at].0 != class);
+    }
+
+    /// The next run: its head, its class, its row.
+    fn next_of(&mut self) -> Option<(Head, u32, u32)> {
+        let Reverse((head, at)) = self.runs.pop()?;
+        let (class, runs) = &mut self.iters[at];
+        let (_, row) = runs.next()?;
+        if let Some((ticket, _)) = runs.peek() {
+            self.runs.push(Reverse((Head::of(*ticket), at)));
+        }
+        Some((head, *class, *row))
+    }
+
     fn open(&mut self, class: u32) {
         let mut runs = self.ready.class(class).lanes.iter().peekable();
         if let Some((ticket, _)) = runs.peek() {
             let head = Head::of(*ticket);
             self.runs.push(Reverse((head, self.iters.len())));
-            self.iters.push(runs);
+            self.iters.push((class, runs));
         }
     }
 }
@@ -160,12 +222,6 @@ impl Iterator for InOrder<'_> {
     type Item = (Head, u32);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Reverse((head, at)) = self.runs.pop()?;
-        let runs = &mut self.iters[at];
-        let (_, row) = runs.next()?;
-        if let Some((ticket, _)) = runs.peek() {
-            self.runs.push(Reverse((Head::of(*ticket), at)));
-        }
-        Some((head, *row))
+        self.next_of().map(|(head, _, row)| (head, row))
     }
 }
