@@ -29,6 +29,7 @@
 //! | [`schedule`] | when a deployment runs | a pure function of the schedule, in every zone |
 //! | [`filter`] | which entities a caller means | a parsed filter always has an answer |
 //! | [`model`] | the entities, as plain data | serde types with the keys of the reference's JSON |
+//! | [`runner`] | handlers on plain threads | the same, without an async runtime |
 //! | [`runtime`](crate::Engine::start) | handlers as tokio tasks (feature `tokio`) | a panic fails its run and nothing else |
 //! | [`timeline`] | what is due when, among many | constant-time insert and cancel; useful alone |
 //! | [`clock`] | where time comes from | engine time never goes back |
@@ -68,6 +69,7 @@ pub mod limit;
 pub mod model;
 pub mod priority;
 pub mod queue;
+pub mod runner;
 #[cfg(feature = "tokio")]
 pub mod runtime;
 pub mod schedule;
@@ -84,8 +86,9 @@ pub use model::{
     Deployment, DeploymentPatch, NewDeployment, NewPool, NewQueue, NewRun, NewSchedule, Retry, Run,
 };
 pub use priority::{Priority, PriorityOutOfRange};
+pub use runner::{Job, RunError, Runner};
 #[cfg(feature = "tokio")]
-pub use runtime::{Context, RunError, Runtime};
+pub use runtime::{Context, Runtime};
 pub use schedule::Schedule;
 
 /// How the crate is built, and why so.

@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     /// Microseconds, as are the other spans.
     pub(crate) finished_age: i64,
     pub(crate) paused_runs: usize,
+    #[serde(default = "payloads")]
+    pub(crate) payloads: usize,
     /// States kept of one run besides the one it has.
     pub(crate) run_states: usize,
     pub(crate) flows: usize,
@@ -40,6 +42,10 @@ pub(crate) struct Settings {
 
 const SECOND: i64 = 1_000_000;
 
+const fn payloads() -> usize {
+    100_000
+}
+
 /// Below so many rows, reading them all takes no longer than asking an index.
 const fn index_from() -> usize {
     512
@@ -54,6 +60,7 @@ impl Default for Settings {
             finished_runs: 100_000,
             finished_age: 24 * 3600 * SECOND,
             paused_runs: 100_000,
+            payloads: payloads(),
             run_states: 20,
             flows: 100_000,
             deployments: 1_000_000,
@@ -98,6 +105,7 @@ pub(crate) fn micros(span: Duration) -> i64 {
 /// | [`finished_runs`](Self::finished_runs) | 100,000 | records of runs that have ended, the oldest go first |
 /// | [`finished_age`](Self::finished_age) | 24 hours | their age |
 /// | [`paused_runs`](Self::paused_runs) | 100,000 | runs that are paused, when one more is to be |
+/// | [`payloads`](Self::payloads) | 100,000 | runs that carry a value or a closure, when one more is submitted with one |
 /// | [`run_states`](Self::run_states) | 20 | states that a run has left: the first three and the newest are kept |
 /// | [`flows`](Self::flows) | 100,000 | flows |
 /// | [`deployments`](Self::deployments) | 1,000,000 | deployments |
@@ -165,6 +173,12 @@ impl EngineBuilder {
     /// Most runs that are paused at once; one more is refused its pause. Default: 100,000.
     pub fn paused_runs(mut self, most: usize) -> Self {
         self.settings.paused_runs = most;
+        self
+    }
+
+    /// Most runs that carry a value or a closure. Default: 100,000.
+    pub fn payloads(mut self, most: usize) -> Self {
+        self.settings.payloads = most;
         self
     }
 
@@ -314,6 +328,7 @@ impl EngineBuilder {
             ("scheduled_runs", settings.scheduled_runs),
             ("finished_runs", settings.finished_runs),
             ("paused_runs", settings.paused_runs),
+            ("payloads", settings.payloads),
             ("flows", settings.flows),
             ("deployments", settings.deployments),
             ("queues", settings.queues),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::core::{Core, Held, MonoEvent, Work};
 use super::error::{Empty, Error};
 use super::graph::By;
+use super::lease::Lease;
 use super::pause::RESUMING;
+use super::payload::Payload;
 use super::pools::DEFAULT;
 use super::ready::Head;
 use super::signal::{StopReason, StopSignal};
@@ -87,6 +89,7 @@ pub struct Claim {
     pub(crate) priority: Priority,
     pub(crate) parameters: Arc<Object>,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) payload: Option<Payload>,
     pub(crate) signal: Arc<StopSignal>,
 }
 
@@ -139,6 +142,15 @@ impl Claim {
         &self.parameters
     }
 
+    /// The value that the run carries, if it carries one of this type; see [`Engine::submit_with`](crate::Engine::submit_with).
+    #[must_use]
+    pub fn payload<T: std::any::Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        match &self.payload {
+            Some(Payload::Value(value)) => value.clone().downcast().ok(),
+            _ => None,
+        }
+    }
+
     /// Longest time of the attempt, counted from its start.
     #[must_use]
     pub const fn timeout(&self) -> Option<Duration> {
@@ -159,6 +171,19 @@ pub(crate) struct Terms {
     pub(crate) supervised: bool,
     /// The attempt starts with the claim.
     pub(crate) begin: bool,
+    /// The worker shows from time to time that it is alive.
+    pub(crate) lease: Option<Lease>,
+}
+
+impl Terms {
+    /// Those of the engine's own workers.
+    pub(crate) const fn to_execute(lease: Option<Lease>) -> Self {
+        Self {
+            supervised: true,
+            begin: true,
+            lease,
+        }
+    }
 }
 
 impl Core {
@@ -335,6 +360,11 @@ impl Core {
         if terms.begin {
             self.begin_row(row);
         }
+        if let Some(lease) = terms.lease {
+            let id = self.run(row).id;
+            self.begin_lease(id, token, lease)
+                .expect("the claim was made a moment ago");
+        }
         if self.collisions > 0 {
             self.claimed_under_options(row, token, terms);
         }
@@ -362,6 +392,7 @@ impl Core {
             priority: run.priority,
             parameters: body.parameters.clone(),
             timeout: body.timeout,
+            payload: self.payload_of(row),
             signal,
         }
     }

@@ -15,6 +15,7 @@ use super::events::Feed;
 use super::finished::Finished;
 use super::ids::{Ids, row_of};
 use super::limits::Limits;
+use super::payload::Payload;
 use super::ready::{Line, Ready, Spot};
 use super::signal::{Bell, StopReason, StopSignal};
 use super::timers::{TimerKey, Timers};
@@ -166,6 +167,8 @@ pub(crate) struct Effects {
     pub(crate) stops: Vec<(Arc<StopSignal>, StopReason)>,
     /// Who waits for the end of a run, with the run as it ended.
     pub(crate) ended: Vec<(Vec<Arc<Cell>>, Run)>,
+    /// What runs that have ended carried.
+    pub(crate) spent: Vec<Payload>,
 }
 
 /// Counts since the engine was made.
@@ -256,6 +259,8 @@ pub(crate) struct Core {
     pub(crate) polled: Polled,
     /// Idempotency keys: (scope, key) to run and fingerprint of its content.
     pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
+    /// What runs carry, by row.
+    pub(crate) payloads: HashMap<u32, Payload>,
     /// Who waits until a submission fits; each belongs to a future of the host.
     pub(crate) rooms: super::room::Rooms,
     /// Who waits for the end of which run; each belongs to a `Wait` of the host.
@@ -304,6 +309,7 @@ impl Core {
             totals: Totals::default(),
             effects: Effects::default(),
             bells: Vec::new(),
+            payloads: HashMap::new(),
             rooms: super::room::Rooms::default(),
             waiters: HashMap::new(),
             feed: Feed::default(),
@@ -327,7 +333,10 @@ impl Core {
             let deaf = self.bells.iter().filter(|bell| !bell.is_rung());
             effects.bells.extend(deaf.cloned());
         }
-        let any = !effects.bells.is_empty() || !effects.stops.is_empty() || !effects.ended.is_empty();
+        let any = !effects.bells.is_empty()
+            || !effects.stops.is_empty()
+            || !effects.ended.is_empty()
+            || !effects.spent.is_empty();
         any.then(|| std::mem::take(effects))
     }
 
@@ -577,6 +586,7 @@ impl Core {
             self.within.remove(&row);
         }
         self.forget_expiry(row);
+        self.forget_payload(row);
         if let Some(work) = deployment.and_then(|deployment| self.deployments[deployment as usize].as_mut()) {
             self.active.remove(&mut work.active, row);
         }
@@ -647,7 +657,6 @@ impl Core {
     }
 
     /// A claim may find another run.
-    #[cfg(feature = "tokio")]
     pub(crate) fn may_start_more(&self) -> bool {
         (self.waiting_total > 0 && !self.engine_full()) || self.holding_total > 0
     }

@@ -15,6 +15,7 @@ use super::Engine;
 use super::builder::Settings;
 use super::core::{Core, DeploymentWork, MonoEvent, Totals, WallEvent, Work};
 use super::error::Error;
+use super::payload::Kind;
 use super::plan::{Removed, ScheduleWork};
 use crate::catalog::{CatalogView, Left, RunRow};
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
@@ -270,6 +271,9 @@ pub(super) struct RunDoc {
     pub(super) claim: Option<ClaimDoc>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) limits: Vec<RunLimitDoc>,
+    /// What it carries and the document does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) payload: Option<Kind>,
     /// How often it was overtaken, by number of the limit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) overtaken: Vec<(usize, u32)>,
@@ -289,6 +293,7 @@ struct Taken {
     document: Document,
     claims: HashMap<RunId, ClaimDoc>,
     overtaken: HashMap<RunId, Vec<(usize, u32)>>,
+    payloads: HashMap<RunId, Kind>,
     /// The numbers of limits in the document.
     numbers: HashMap<LimitKey, usize>,
 }
@@ -321,6 +326,7 @@ impl Engine {
             mut document,
             claims,
             mut overtaken,
+            payloads,
             numbers,
         } = self.call(|core| Ok(core.take_export()))?;
         document.flows = view.flows.iter().map(|(_, held)| held.data.clone()).collect();
@@ -335,6 +341,7 @@ impl Engine {
             .iter()
             .map(|(_, run)| RunDoc {
                 overtaken: overtaken.remove(&run.id).unwrap_or_default(),
+                payload: payloads.get(&run.id).copied(),
                 ..run_doc(run, claims.get(&run.id).copied(), &limit_numbers(run, &numbers))
             })
             .collect();
@@ -410,6 +417,7 @@ pub(super) fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &[Option<u
         flow_version: body.flow_version.clone(),
         claim,
         limits: limits.collect(),
+        payload: None,
         overtaken: Vec::new(),
     }
 }
@@ -522,6 +530,9 @@ impl Core {
             document,
             claims,
             overtaken,
+            payloads: (self.payloads.iter())
+                .map(|(&row, payload)| (self.run(row).id, payload.kind()))
+                .collect(),
             numbers,
         }
     }

@@ -85,7 +85,6 @@ impl Ending {
         }
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn completed(value: Value) -> Self {
         if let Err(refused) = crate::model::check_result(&value) {
             return Self::failed(refused.to_string());
@@ -93,22 +92,18 @@ impl Ending {
         Self::of(Outcome::Completed(value))
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn failed(message: String) -> Self {
         Self::of(Outcome::failed(message))
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn panicked(message: String) -> Self {
         Self::of(Outcome::crashed(message))
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn cancelled() -> Self {
         Self::of(Outcome::Cancelled)
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn shut_down() -> Self {
         Self {
             message: Some(Text::of("called off when the runtime stopped")),
@@ -121,7 +116,6 @@ impl Ending {
         Self::of(Outcome::crashed("its worker was dropped before it ended"))
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn no_handler(flow: &str) -> Self {
         let message = format!("no handler is registered for flow {flow:?}");
         Self {
@@ -130,7 +124,14 @@ impl Ending {
         }
     }
 
-    #[cfg(feature = "tokio")]
+    /// What a run was to do is gone.
+    pub(crate) fn payload_lost(message: &'static str) -> Self {
+        Self {
+            name: Text::of("PayloadLost"),
+            ..Self::of(Outcome::crashed(Text::of(message)))
+        }
+    }
+
     pub(crate) fn is_completed(&self) -> bool {
         self.state == StateType::Completed
     }

@@ -18,6 +18,7 @@ use super::export::{ClaimDoc, DeploymentDoc, Document, FORMAT, RunDoc, ScheduleD
 use super::ids::{Ids, row_of};
 use super::kept::{Kept, Until};
 use super::lease::Leased;
+use super::payload::Payload;
 use super::ready::{Head, Line};
 use super::{plan::ScheduleWork, submit};
 use crate::catalog::{
@@ -595,6 +596,11 @@ impl Import<'_> {
             }
             if run.place != Place::Claimed {
                 self.core.await_expiry(row);
+            }
+            if let Some(kind) = run.payload
+                && !matches!(self.core.work[row as usize], Work::None)
+            {
+                self.core.payloads.insert(row, Payload::Lost(kind));
             }
         }
         for &(remains, wait, id) in waits {

@@ -45,7 +45,7 @@ impl Lease {
         self
     }
 
-    fn check(self) -> Result<Self, InvalidValue> {
+    pub(crate) fn check(self) -> Result<Self, InvalidValue> {
         if self.span.as_micros() == 0 || self.span > MAX_SPAN {
             return Err(InvalidValue::new(
                 "lease",

@@ -41,6 +41,7 @@ mod named;
 mod occurrence;
 mod offer;
 mod pause;
+mod payload;
 mod places;
 mod plan;
 #[cfg(test)]
@@ -103,8 +104,8 @@ pub use crate::model::{CatchUp, Overlap};
 use self::claim::Terms;
 use self::core::{Core, Effects, Instant};
 pub(crate) use self::finish::Ending;
-use self::signal::Bell;
-#[cfg(feature = "tokio")]
+pub(crate) use self::payload::{Kind, Payload, drop_quietly};
+pub(crate) use self::signal::Bell;
 pub(crate) use self::signal::StopSignal;
 use self::tally::Tally;
 use crate::clock::Clock;
@@ -191,6 +192,7 @@ impl Engine {
             effects.bells.extend(more.bells);
             effects.stops.extend(more.stops);
             effects.ended.extend(more.ended);
+            effects.spent.extend(more.spent);
         }
         answer
     }
@@ -551,12 +553,8 @@ impl Engine {
 
     /// A claim whose attempt starts at once, by a worker that reports its end whatever happens; and what a driver needs to
     /// know next, so that it need not ask.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn claim_to_execute(&self, scope: &Scope) -> Result<Found, Error> {
-        let terms = Terms {
-            supervised: true,
-            begin: true,
-        };
+    pub(crate) fn claim_to_execute(&self, scope: &Scope, lease: Option<Lease>) -> Result<Found, Error> {
+        let terms = Terms::to_execute(lease);
         self.call(|core| {
             let claim = core.claim(scope, terms)?.ok();
             Ok(Found {
@@ -568,27 +566,19 @@ impl Engine {
     }
 
     /// Ends an attempt and takes the next run of the scope, in one step.
-    #[cfg(feature = "tokio")]
     pub(crate) fn end_and_claim(
         &self,
         claim: &Claim,
         ending: Ending,
         scope: Option<&Scope>,
+        lease: Option<Lease>,
     ) -> Result<Option<Claim>, Error> {
         self.call(|core| {
             let before = core.next_deadline();
             // Somebody else may have ended the attempt; then there is nothing left to report.
             let _ = core.complete(claim.run, claim.token, ending);
             let Some(scope) = scope else { return Ok(None) };
-            let next = core
-                .claim(
-                    scope,
-                    Terms {
-                        supervised: true,
-                        begin: true,
-                    },
-                )?
-                .ok();
+            let next = core.claim(scope, Terms::to_execute(lease))?.ok();
             // The only one who listens starts workers; when no further run may start, there is nothing to tell him,
             // unless a retry or a timeout comes before what he sleeps until.
             let alone = core.bells.len() <= 1;
@@ -602,7 +592,6 @@ impl Engine {
         })
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn check_scope(&self, scope: &Scope) -> Result<(), Error> {
         self.call(|core| core.scope_rows(scope).map(drop))
     }
@@ -707,7 +696,6 @@ impl Engine {
 }
 
 /// What a driver finds when it looks for work.
-#[cfg(feature = "tokio")]
 pub(crate) struct Found {
     pub(crate) claim: Option<Claim>,
     /// Another claim may find another run.
@@ -729,6 +717,7 @@ fn carry_out(effects: Effects) {
             cell.fill(run.clone());
         }
     }
+    effects.spent.into_iter().for_each(drop_quietly);
 }
 
 /// A bell that the engine rings until this is dropped.

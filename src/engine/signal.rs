@@ -56,7 +56,6 @@ impl StopSignal {
         }
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<StopReason> {
         if let Some(reason) = self.reason() {
             return Poll::Ready(reason);

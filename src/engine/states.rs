@@ -430,8 +430,8 @@ impl Core {
         let claim = self.take(
             row,
             Terms {
-                supervised: false,
                 begin,
+                ..Terms::default()
             },
         );
         self.relabel(row, state, name, message);

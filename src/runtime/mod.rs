@@ -32,15 +32,23 @@ use parking_lot::RwLock;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-pub use context::{Context, RunError};
+pub use context::Context;
 
-use crate::engine::{Engine, Error, Scope, StopSignal};
-use crate::ids::{FlowId, RunId};
-use crate::model::Text;
+pub use crate::runner::{RunError, StopReport};
+
+use crate::engine::{Engine, Error, Lease, Scope, StopSignal, Submitted};
+use crate::ids::FlowId;
+use crate::model::{NewRun, Text};
+use crate::runner::as_result;
 use worker::Crew;
 
 type HandlerFuture = Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send>>;
 type Handler = Arc<dyn Fn(Context) -> HandlerFuture + Send + Sync>;
+
+type OnceHandler = Box<dyn FnOnce(Context) -> HandlerFuture + Send>;
+
+/// A closure that is called once, as a payload.
+struct Once(parking_lot::Mutex<Option<OnceHandler>>);
 
 /// The handlers of an engine, by flow.
 #[derive(Default)]
@@ -111,14 +119,44 @@ impl Engine {
         let id = self.flow(flow.clone())?;
         let handler: Handler = Arc::new(move |context| {
             let future = handler(context);
-            Box::pin(async move {
-                let value = future.await?;
-                serde_json::to_value(value)
-                    .map_err(|problem| RunError::new(format!("the result is no JSON: {problem}")))
-            })
+            Box::pin(async move { as_result(future.await) })
         });
         self.handlers().set(flow, handler);
         Ok(id)
+    }
+
+    /// Submits a future as a run: when its turn comes a tokio [`Runtime`] calls the closure, once, and executes what it returns. As
+    /// [`submit_closure`](Self::submit_closure) otherwise.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tenfold::Error> {
+    /// use tenfold::Engine;
+    ///
+    /// let engine = Engine::new();
+    /// engine.flow("greet")?;
+    /// let name = String::from("world");
+    /// let run = engine.submit_future("greet", |_| async move { Ok(format!("hello, {name}")) })?.id;
+    /// let runtime = engine.start()?;
+    /// assert_eq!(engine.wait(run)?.await.result, Some("hello, world".into()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`submit_with`](Self::submit_with).
+    pub fn submit_future<C, F, T>(&self, new: impl Into<NewRun>, closure: C) -> Result<Submitted, Error>
+    where
+        C: FnOnce(Context) -> F + Send + 'static,
+        F: Future<Output = Result<T, RunError>> + Send + 'static,
+        T: serde::Serialize,
+    {
+        let once: OnceHandler = Box::new(move |context| {
+            let future = closure(context);
+            Box::pin(async move { as_result(future.await) })
+        });
+        self.submit_once(new, Arc::new(Once(parking_lot::Mutex::new(Some(once)))))
     }
 
     /// Starts handlers for all pools, with the default settings. See [`Engine::runtime`].
@@ -137,6 +175,7 @@ impl Engine {
             scope: Scope::all(),
             workers: 256,
             grace: Duration::from_secs(5),
+            lease: None,
         }
     }
 }
@@ -149,6 +188,7 @@ pub struct RuntimeBuilder {
     scope: Scope,
     workers: usize,
     grace: Duration,
+    lease: Option<Lease>,
 }
 
 impl RuntimeBuilder {
@@ -170,12 +210,19 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Its handlers hold their runs under this lease, which [`Job::heartbeat`](crate::runner::Job::heartbeat) begins anew: one that shows no
+    /// sign of life, such as one that never awaits, loses its run. Default: none.
+    pub fn lease(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
     /// Starts it on the tokio runtime that this is called in.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] outside a tokio runtime, or for no workers; [`Error::NotFound`] when the scope names an
-    /// unknown pool or queue.
+    /// [`Error::Setting`] outside a tokio runtime, or for no workers; [`Error::Invalid`] for a lease out of
+    /// bounds; [`Error::NotFound`] when the scope names an unknown pool or queue.
     pub fn start(self) -> Result<Runtime, Error> {
         let setting = |setting, value: &str, rule| Error::Setting {
             setting,
@@ -192,12 +239,14 @@ impl RuntimeBuilder {
                 "call it inside a tokio runtime that has time enabled",
             ));
         };
+        let lease = self.lease.map(Lease::check).transpose()?;
         self.engine.check_scope(&self.scope)?;
         let crew = Arc::new(Crew {
             engine: self.engine,
             scope: self.scope,
             workers: self.workers,
             grace: self.grace,
+            lease,
             no_more: StopSignal::default(),
             seats: parking_lot::Mutex::default(),
             given_up: AtomicBool::new(false),
@@ -217,18 +266,6 @@ impl RuntimeBuilder {
 pub struct Runtime {
     crew: Arc<Crew>,
     driver: Option<JoinHandle<()>>,
-}
-
-/// What a runtime left behind when it stopped.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct StopReport {
-    /// Runs that were executing at the deadline and were called off.
-    pub cancelled: Vec<RunId>,
-    /// Runs that are due and wait, in the whole engine.
-    pub waiting: usize,
-    /// Runs that are not due yet, in the whole engine.
-    pub scheduled: usize,
 }
 
 impl Runtime {
@@ -279,12 +316,7 @@ impl Runtime {
     }
 
     fn report(&self) -> StopReport {
-        let status = self.crew.engine.snapshot();
-        StopReport {
-            cancelled: self.crew.called_off(),
-            waiting: status.queued_tasks,
-            scheduled: status.scheduled,
-        }
+        StopReport::of(&self.crew.engine, self.crew.called_off.lock().clone())
     }
 }
 

@@ -1,6 +1,5 @@
 //! The driver, which starts workers, and the workers, which execute one run after another.
 
-use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -11,13 +10,15 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{Context, Handler, HandlerFuture, RunError};
-use crate::engine::{Claim, Ending, Engine, Scope, StopReason, StopSignal};
+use super::{Context, Handler, HandlerFuture, Once};
+use crate::engine::{
+    Claim, Ending, Engine, Kind, Lease, Payload, Scope, StopReason, StopSignal, drop_quietly,
+};
 use crate::ids::RunId;
 use crate::model::Text;
+use crate::runner::{Job, closure_of, crashed, ended, lost};
 
 /// What the driver and the workers of one runtime share.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(super) struct Crew {
     pub(super) scope: Scope,
     pub(super) workers: usize,
     pub(super) grace: Duration,
+    pub(super) lease: Option<Lease>,
     /// Take no more runs.
     pub(super) no_more: StopSignal,
     /// The workers there are, by the token of the first run of each.
@@ -36,16 +38,10 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    pub(super) fn called_off(&self) -> Vec<RunId> {
-        let mut runs = self.called_off.lock().clone();
-        runs.sort_unstable();
-        runs
-    }
-
     /// Ends an attempt whose worker is gone.
     fn abandon(&self, claim: &Claim) {
         // A poisoned engine takes no report.
-        let _ = self.engine.end_and_claim(claim, Ending::abandoned(), None);
+        let _ = self.engine.end_and_claim(claim, Ending::abandoned(), None, None);
     }
 
     /// Asks everything that executes to stop.
@@ -123,7 +119,7 @@ pub(super) async fn drive(crew: Arc<Crew>) {
         // The next deadline, if a claim told it; who does not claim has to ask.
         let mut seen = None;
         while crew.no_more.reason().is_none() && workers.len() < crew.workers {
-            match crew.engine.claim_to_execute(&crew.scope) {
+            match crew.engine.claim_to_execute(&crew.scope, crew.lease) {
                 Ok(found) => {
                     if let Some(claim) = found.claim {
                         workers.spawn(work(Handed(crew.clone(), Some(claim))));
@@ -200,7 +196,7 @@ async fn work(mut first: Handed) {
         // A poisoned engine takes no report and hands out nothing.
         let next = (crew
             .engine
-            .end_and_claim(&claim, ending, go_on.then_some(&crew.scope)))
+            .end_and_claim(&claim, ending, go_on.then_some(&crew.scope), crew.lease))
         .unwrap_or_default();
         let Some(next) = next else { break };
         // A handler that kept nothing of its context leaves the allocation to the next run.
@@ -235,14 +231,26 @@ impl Drop for Duty<'_> {
 
 /// Executes one attempt to its end, whatever the handler does.
 async fn attempt(crew: &Arc<Crew>, claim: &Arc<Claim>, habit: &mut Habit) -> Ending {
-    let Some(handler) = habit.handler(crew, &claim.flow) else {
-        return Ending::no_handler(claim.flow());
-    };
     let context = Context {
-        claim: claim.clone(),
-        crew: crew.clone(),
+        job: Job {
+            claim: claim.clone(),
+            engine: crew.engine.clone(),
+        },
     };
-    let future = match catch_unwind(AssertUnwindSafe(|| handler(context))) {
+    let carried = claim.payload.as_ref();
+    let carried = carried.filter(|carried| carried.kind() == Kind::Closure);
+    let (called, blocks) = if let Some(carried) = carried {
+        let Some((called, blocks)) = call_once(carried, context) else {
+            return lost(carried);
+        };
+        (called, blocks)
+    } else {
+        let Some(handler) = habit.handler(crew, &claim.flow) else {
+            return Ending::no_handler(claim.flow());
+        };
+        (catch_unwind(AssertUnwindSafe(|| handler(context))), false)
+    };
+    let future = match called {
         Ok(future) => future,
         Err(panic) => return crashed(panic),
     };
@@ -257,6 +265,15 @@ async fn attempt(crew: &Arc<Crew>, claim: &Arc<Claim>, habit: &mut Habit) -> End
         },
         reason = stop_of(claim) => reason,
     };
+    if blocks {
+        // A thread cannot be stopped from outside; its run keeps its slots until it returns.
+        let ending = handling.by_ref().await;
+        return if reason == StopReason::Shutdown {
+            call_off(crew, claim, ending)
+        } else {
+            ending
+        };
+    }
     // A timeout has had its time; who is called off gets some to put things in order.
     if reason != StopReason::TimedOut
         && let Ok(ending) = tokio::time::timeout(crew.grace, handling.by_ref()).await
@@ -276,6 +293,31 @@ async fn attempt(crew: &Arc<Crew>, claim: &Arc<Claim>, habit: &mut Habit) -> End
     }
 }
 
+/// What a handler's call gives: its future, or its panic.
+type Called = std::thread::Result<HandlerFuture>;
+
+/// Calls the closure that a run carries, and says whether it blocks a thread; none when it was called before.
+fn call_once(carried: &Payload, context: Context) -> Option<(Called, bool)> {
+    let Payload::Closure(closure) = carried else {
+        return None;
+    };
+    if let Some(once) = closure.downcast_ref::<Once>() {
+        let once = once.0.lock().take()?;
+        return Some((catch_unwind(AssertUnwindSafe(|| once(context))), false));
+    }
+    let closure = closure_of(carried)?;
+    let thread = tokio::task::spawn_blocking(move || closure(&context));
+    let future: HandlerFuture = Box::pin(async move {
+        match thread.await {
+            Ok(answer) => answer,
+            Err(problem) if problem.is_panic() => std::panic::resume_unwind(problem.into_panic()),
+            // The tokio runtime goes away, and this with it.
+            Err(_) => std::future::pending().await,
+        }
+    });
+    Some((Ok(future), true))
+}
+
 /// An attempt that was told to stop at shutdown: one that completed all the same is completed.
 fn call_off(crew: &Crew, claim: &Claim, ending: Ending) -> Ending {
     if ending.is_completed() {
@@ -283,25 +325,6 @@ fn call_off(crew: &Crew, claim: &Claim, ending: Ending) -> Ending {
     }
     crew.called_off.lock().push(claim.run());
     Ending::shut_down()
-}
-
-fn crashed(panic: Box<dyn Any + Send>) -> Ending {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the handler panicked with a value that is no text".to_owned());
-    drop_quietly(panic);
-    Ending::panicked(message)
-}
-
-/// Drops what is a handler's own, whatever that does. A panic's value that panics when dropped is let be.
-fn drop_quietly<T>(value: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value)))
-        && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic)))
-    {
-        std::mem::forget(again);
-    }
 }
 
 /// A handler whose panics end the attempt and go no further.
@@ -331,13 +354,6 @@ impl Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         self.drop_it();
-    }
-}
-
-fn ended(answer: Result<Value, RunError>) -> Ending {
-    match answer {
-        Ok(value) => Ending::completed(value),
-        Err(error) => Ending::failed(error.into_message()),
     }
 }
 

@@ -4,6 +4,7 @@
 #![cfg(feature = "tokio")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod closures;
 mod endings;
 mod sharing;
 mod stopping;

@@ -43,7 +43,7 @@ fn hours(engine: &Engine, ids: &[RunId]) -> Vec<i64> {
 
 /// Section 4.4 of the reference; where our answer is another one, it is said.
 #[test]
-fn s4_schedule_runs_gives_the_references_table() {
+fn s4_line_49_schedule_runs_gives_the_references_table() {
     let secondly = || Schedule::interval(TimeDelta::seconds(1), start(), "UTC").unwrap();
     let day = start() + TimeDelta::days(1);
     let rows = [

@@ -48,6 +48,7 @@ pub(super) struct RunRecord {
     /// Numbers of the limits that it names.
     pub(super) limits: Vec<Option<usize>>,
     pub(super) overtaken: Vec<(usize, u32)>,
+    pub(super) payload: Option<crate::engine::Kind>,
 }
 
 /// A deployment with all that a document says of it.
@@ -438,6 +439,7 @@ impl Core {
             key,
             limits,
             overtaken,
+            payload: (self.payload_of(number)).map(|payload| payload.kind()),
             row,
         }
     }

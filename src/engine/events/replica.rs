@@ -336,6 +336,7 @@ impl Replica {
         }
         let doc = RunDoc {
             overtaken: record.overtaken.clone(),
+            payload: record.payload,
             ..run_doc(&record.row, record.claim, &record.limits)
         };
         self.runs.insert(id, doc);
