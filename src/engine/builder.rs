@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) finished_age: i64,
     pub(crate) paused_runs: usize,
     #[serde(default = "payloads")]
+    pub(crate) task_runs: usize,
+    #[serde(default = "payloads")]
     pub(crate) payloads: usize,
     /// States kept of one run besides the one it has.
     pub(crate) run_states: usize,
@@ -60,6 +62,7 @@ impl Default for Settings {
             finished_runs: 100_000,
             finished_age: 24 * 3600 * SECOND,
             paused_runs: 100_000,
+            task_runs: payloads(),
             payloads: payloads(),
             run_states: 20,
             flows: 100_000,
@@ -106,6 +109,7 @@ pub(crate) fn micros(span: Duration) -> i64 {
 /// | [`finished_age`](Self::finished_age) | 24 hours | their age |
 /// | [`paused_runs`](Self::paused_runs) | 100,000 | runs that are paused, when one more is to be |
 /// | [`payloads`](Self::payloads) | 100,000 | runs that carry a value or a closure, when one more is submitted with one |
+/// | [`task_runs`](Self::task_runs) | 100,000 | task runs, of runs whose records are kept, when one more is recorded |
 /// | [`run_states`](Self::run_states) | 20 | states that a run has left: the first three and the newest are kept |
 /// | [`flows`](Self::flows) | 100,000 | flows |
 /// | [`deployments`](Self::deployments) | 1,000,000 | deployments |
@@ -179,6 +183,12 @@ impl EngineBuilder {
     /// Most runs that carry a value or a closure. Default: 100,000.
     pub fn payloads(mut self, most: usize) -> Self {
         self.settings.payloads = most;
+        self
+    }
+
+    /// Most task runs that are kept; they go with the records of their runs. Default: 100,000.
+    pub fn task_runs(mut self, most: usize) -> Self {
+        self.settings.task_runs = most;
         self
     }
 
@@ -328,6 +338,7 @@ impl EngineBuilder {
             ("scheduled_runs", settings.scheduled_runs),
             ("finished_runs", settings.finished_runs),
             ("paused_runs", settings.paused_runs),
+            ("task_runs", settings.task_runs),
             ("payloads", settings.payloads),
             ("flows", settings.flows),
             ("deployments", settings.deployments),

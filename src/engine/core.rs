@@ -259,6 +259,10 @@ pub(crate) struct Core {
     pub(crate) polled: Polled,
     /// Idempotency keys: (scope, key) to run and fingerprint of its content.
     pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
+    /// The task runs of each run that has any, in the order of recording.
+    pub(crate) tasks: HashMap<u32, Vec<u32>>,
+    /// Those that run, by row.
+    pub(crate) steps: HashMap<u32, super::steps::Step>,
     /// What runs carry, by row.
     pub(crate) payloads: HashMap<u32, Payload>,
     /// Who waits until a submission fits; each belongs to a future of the host.
@@ -309,6 +313,8 @@ impl Core {
             totals: Totals::default(),
             effects: Effects::default(),
             bells: Vec::new(),
+            tasks: HashMap::new(),
+            steps: HashMap::new(),
             payloads: HashMap::new(),
             rooms: super::room::Rooms::default(),
             waiters: HashMap::new(),
@@ -652,6 +658,7 @@ impl Core {
             self.keys.remove(&(key_scope(&run.body), key.clone()));
         }
         self.occurrence_forgotten(&run);
+        self.forget_steps(row);
         self.changed();
         self.note_forgotten(id);
     }

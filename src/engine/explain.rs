@@ -428,6 +428,7 @@ impl LimitExplanation {
             f.write_str(if at == 0 { ", held by " } else { ", " })?;
             match holder {
                 SlotHolder::Run(run) => write!(f, "run {run}")?,
+                SlotHolder::TaskRun(task) => write!(f, "task run {task}")?,
                 SlotHolder::Lease(lease) => write!(f, "lease {}", lease.number())?,
             }
             if *slots > 1 {

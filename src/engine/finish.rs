@@ -224,6 +224,7 @@ impl Core {
             unreachable!("the caller found the run claimed")
         };
         self.cancel_timers(&held);
+        self.end_steps(row);
         self.release_slots(row, held.grant);
     }
 

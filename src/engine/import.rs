@@ -134,6 +134,9 @@ impl Import<'_> {
             }));
             self.core.catalog.by_id.insert(id.uuid(), row);
             self.names.task_runs.insert(id, row);
+            if let Some(run) = run {
+                self.core.restore_step(row, run);
+            }
         }
         self.places(
             &document.flow_runs,
@@ -535,6 +538,7 @@ impl Import<'_> {
         let mut grants = HashMap::new();
         for (_, row) in held {
             grants.insert(row, self.core.seize_slots(row));
+            self.core.seize_for_steps(row);
         }
         let now = self.core.mono_time();
         let book = &mut self.core.limits.book;
@@ -700,6 +704,7 @@ impl Import<'_> {
             core.set_work(row, Work::Claimed(held));
             return;
         }
+        core.end_steps(row);
         core.release_slots(row, grant);
         let at = core.wall;
         if core.run(row).state == Some(StateType::Cancelling) {

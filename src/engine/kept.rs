@@ -44,6 +44,7 @@ impl Core {
             unreachable!("the caller found the run claimed")
         };
         self.cancel_timers(&held);
+        self.end_steps(row);
         let timer = (self.mono_timers).insert(at.mono.saturating_add(delay), MonoEvent::Retry { row });
         let name = Text::of("AwaitingRetry");
         let run = self.enter(row, StateType::Scheduled, name, message, at.wall);

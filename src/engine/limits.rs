@@ -545,7 +545,7 @@ impl Core {
         }
         let leases = self.limits.book.export(self.mono_time()).leases.len();
         assert_eq!(
-            grants + leases,
+            grants + leases + self.check_steps(),
             self.limits.book.grants(),
             "L2 broken: a grant has no claim"
         );

@@ -58,6 +58,7 @@ mod signal;
 mod state_id;
 mod states;
 mod status;
+mod steps;
 mod stops;
 mod submit;
 mod tally;

@@ -32,6 +32,8 @@ pub struct NamedLimit {
 pub enum SlotHolder {
     /// An attempt of a run.
     Run(RunId),
+    /// A step of a run, by the limits of its tags.
+    TaskRun(crate::ids::TaskRunId),
     /// A lease, taken by [`Engine::lease_slots`].
     Lease(LeaseId),
 }
@@ -248,7 +250,11 @@ impl Core {
         let named = |holder| match holder {
             Holder::Run { row, .. } => Some(SlotHolder::Run(self.run(row).id)),
             Holder::Lease(id) => Some(SlotHolder::Lease(id)),
-            Holder::TaskRun { .. } | Holder::Anonymous => None,
+            Holder::TaskRun { row, .. } => {
+                let held = self.catalog.task_runs.get(row)?;
+                Some(SlotHolder::TaskRun(held.data.id))
+            }
+            Holder::Anonymous => None,
         };
         holders
             .filter_map(|(holder, slots)| Some((named(holder)?, slots)))

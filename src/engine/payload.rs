@@ -5,6 +5,7 @@
 //! is a closure ends CRASHED "`PayloadLost`" when its turn comes, unless somebody attaches a payload before.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -97,10 +98,10 @@ impl Engine {
 
     fn submit_carrying(&self, new: NewRun, payload: Payload) -> Result<Submitted, Error> {
         // Out here, so that what is not taken is dropped when the lock is gone.
-        let mut payload = Some(payload);
-        let submitted = self.call(|core| {
+        let payload = Cell::new(Some(payload));
+        let submitted = self.vouching(new, Core::asks_of_run, |core, new, vouched| {
             core.room_for_payload()?;
-            let submitted = core.submit(new)?;
+            let submitted = core.submit(new, vouched)?;
             if !submitted.existing
                 && let Some(row) = core.run_row(submitted.id)
                 && !matches!(core.work[row as usize], Work::None)

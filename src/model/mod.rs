@@ -32,7 +32,7 @@ pub(crate) use rules::{
     check_text,
 };
 pub(crate) use run::maybe_seconds;
-pub use run::{CreatedBy, NewRun, Place, Run, RunPatch, RunPolicy, Target, TaskRun};
+pub use run::{CreatedBy, NewRun, NewTaskRun, Place, Run, RunPatch, RunPolicy, Target, TaskRun};
 pub use state::{NewState, State, StateType};
 pub use text::Text;
 

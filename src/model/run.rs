@@ -246,6 +246,51 @@ pub struct TaskRun {
     pub end_time: Option<DateTime<Utc>>,
 }
 
+/// A step to record inside a run.
+///
+/// ```
+/// use tenfold::model::NewTaskRun;
+///
+/// let step = NewTaskRun::named("download").tag("net");
+/// # let _ = step;
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct NewTaskRun {
+    pub(crate) name: Text,
+    pub(crate) key: Option<Text>,
+    pub(crate) tags: Vec<Text>,
+}
+
+impl NewTaskRun {
+    /// A step of this name.
+    pub fn named(name: impl Into<Text>) -> Self {
+        Self {
+            name: name.into(),
+            key: None,
+            tags: Vec::new(),
+        }
+    }
+
+    /// Which task it is an execution of.
+    pub fn task_key(mut self, key: impl Into<Text>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Adds a tag. While it runs the step holds a slot of the limit `tag:<tag>`, if there is one.
+    pub fn tag(mut self, tag: impl Into<Text>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+}
+
+impl From<&str> for NewTaskRun {
+    fn from(name: &str) -> Self {
+        Self::named(Text::from(name))
+    }
+}
+
 /// What a new run executes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]

@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::engine::{Bell, Claim, Engine, Error, StopReason};
-use crate::ids::{DeploymentId, RunId};
-use crate::model::Object;
+use crate::engine::{Bell, Claim, Engine, Error, Stop, StopReason};
+use crate::ids::{DeploymentId, RunId, TaskRunId};
+use crate::model::{NewTaskRun, Object, StateType};
 use crate::priority::Priority;
 
 /// One attempt of one run, as its handler sees it.
@@ -129,6 +129,20 @@ impl Job {
         Ok(reason.or(self.stop_reason()))
     }
 
+    /// Begins a step: a task run, with the slots of its tags' limits, or the first of them that has none. See
+    /// [`Engine::begin_task`](crate::Engine::begin_task). Dropped without an end, the step is CRASHED.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::begin_task`](crate::Engine::begin_task).
+    pub fn begin_task(&self, task: impl Into<NewTaskRun>) -> Result<Result<Step, Stop>, Error> {
+        let begun = self.engine.begin_task(&self.claim, task)?;
+        Ok(begun.map(|id| Step {
+            job: self.clone(),
+            id: Some(id),
+        }))
+    }
+
     /// Waits on this thread, at most so long in real time, and answers at once when the attempt is asked to stop. For handlers on
     /// threads; a task awaits instead.
     #[expect(
@@ -143,6 +157,48 @@ impl Job {
             ringer.0.wait(span);
         }
         self.stop_reason()
+    }
+}
+
+/// A step that runs, as the handler's guard: it ends with [`end`](Self::end), or CRASHED when it is dropped.
+#[derive(Debug)]
+#[must_use = "a step that is dropped is CRASHED"]
+pub struct Step {
+    job: Job,
+    /// None once it has ended.
+    id: Option<TaskRunId>,
+}
+
+impl Step {
+    /// The task run.
+    ///
+    /// # Panics
+    ///
+    /// Never: only its end takes the id.
+    #[must_use]
+    pub fn id(&self) -> TaskRunId {
+        self.id.expect("a step that is there has not ended")
+    }
+
+    /// Ends it in this state: COMPLETED, FAILED, CRASHED or CANCELLED.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::end_task`](crate::Engine::end_task).
+    pub fn end(mut self, state: StateType) -> Result<(), Error> {
+        let id = self.id();
+        self.job.engine.end_task(&self.job.claim, id, state)?;
+        self.id = None;
+        Ok(())
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            // When the attempt has ended, so has the step.
+            let _ = (self.job.engine).end_task(&self.job.claim, id, StateType::Crashed);
+        }
     }
 }
 

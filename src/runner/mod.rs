@@ -31,7 +31,7 @@ use serde_json::Value;
 
 pub(crate) use self::ending::{Closure, called, crashed, ended, lost};
 pub(crate) use self::job::as_result;
-pub use self::job::{Job, RunError};
+pub use self::job::{Job, RunError, Step};
 use crate::engine::{
     Bell, Claim, Ending, Engine, Error, Lease, Listener, Payload, Scope, StopReason, StopSignal, Submitted,
 };

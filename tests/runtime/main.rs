@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod closures;
+mod dropped;
 mod endings;
 mod sharing;
 mod stopping;

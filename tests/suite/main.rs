@@ -23,5 +23,6 @@ mod schedules;
 mod schemas;
 mod states;
 mod status;
+mod steps;
 mod support;
 mod waiting;

@@ -264,12 +264,12 @@ impl Core {
         Some(before.iter().map(|key| feed.numbers.get(key).copied()).collect())
     }
 
-    /// The book as a document has it: what claims hold is taken again by them.
+    /// The book as a document has it: what claims and their steps hold is taken again by them.
     pub(crate) fn book_state(&self) -> BookState {
         let mut state = self.limits.book.export(self.mono_time());
         state
             .grants
-            .retain(|grant| !matches!(grant.holder, Holder::Run { .. }));
+            .retain(|grant| matches!(grant.holder, Holder::Lease(_)));
         state
     }
 
