@@ -88,7 +88,11 @@ mod tests {
             .labels(label("red".into()));
         engine.update_run(runs[0], patch).unwrap();
         let held = engine.run(runs[0]).unwrap();
-        assert_eq!((&*held.name, held.tags.len(), held.labels.len()), ("x", 2, 1));
+        assert_eq!((&*held.name, held.tags.len()), ("x", 2));
+        assert_eq!(
+            held.labels["team"], "red",
+            "beside those of its flow and deployment"
+        );
         assert_eq!(engine.run(runs[1]).unwrap(), before[1]);
         let wrong = [
             RunPatch::new().name(""),
