@@ -49,6 +49,14 @@ fn a_body_that_does_not_come_is_refused() {
     let answer = exchange(&served, head.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert!(answer.contains("\"REQUEST_TIMEOUT\""), "{answer}");
+    // Under `/api` the same bound, in the reference's shape.
+    let head = head.replace("/v1/async/task", "/api/deployments/");
+    let answer = exchange(&served, head.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(
+        answer.contains("{\"detail\":\"the body did not arrive"),
+        "{answer}"
+    );
 }
 
 #[test]
