@@ -303,71 +303,81 @@ impl EngineBuilder {
     }
 
     pub(crate) fn checked(self) -> Result<(Settings, Arc<dyn Clock>, u64), Error> {
-        let settings = &self.settings;
+        self.settings.check()?;
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let seed = self.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+        Ok((self.settings, clock, seed))
+    }
+}
+
+impl Settings {
+    /// Each within its bounds, and all together; for those of a document too.
+    pub(super) fn check(&self) -> Result<(), Error> {
         let refuse = |setting, value: String, rule| Err(Error::Setting { setting, value, rule });
-        if settings.planned_least > settings.planned_most || settings.planned_most == 0 {
-            let value = format!("{} to {}", settings.planned_least, settings.planned_most);
+        if self.planned_least > self.planned_most || self.planned_most == 0 {
+            let value = format!("{} to {}", self.planned_least, self.planned_most);
             return refuse(
                 "planned_runs",
                 value,
                 "give a least that is not above the most, and a most of 1 or more",
             );
         }
-        if settings.planned_span_least > settings.planned_span_most {
+        if self.planned_span_least > self.planned_span_most {
             let value = format!(
                 "{} to {} microseconds",
-                settings.planned_span_least, settings.planned_span_most
+                self.planned_span_least, self.planned_span_most
             );
             return refuse("planned_span", value, "give a least that is not above the most");
         }
         let spans = [
-            ("finished_age", settings.finished_age),
-            ("planned_span", settings.planned_span_most),
-            ("late_after", settings.late_after),
+            ("finished_age", self.finished_age),
+            ("planned_span", self.planned_span_least),
+            ("planned_span", self.planned_span_most),
+            ("late_after", self.late_after),
         ];
-        if let Some((setting, span)) = spans.into_iter().find(|(_, span)| *span > micros(MAX_SPAN)) {
+        if let Some((setting, span)) = spans
+            .into_iter()
+            .find(|(_, span)| !(0..=micros(MAX_SPAN)).contains(span)) {
             return refuse(setting, format!("{span} microseconds"), "give at most 100 years");
         }
-        super::deploy::check_catch_up(settings.catch_up).map_err(|refused| Error::Setting {
+        super::deploy::check_catch_up(self.catch_up).map_err(|refused| Error::Setting {
             setting: "catch_up",
             value: refused.value,
             rule: refused.rule,
         })?;
         let counts = [
-            ("waiting_runs", settings.waiting_runs),
-            ("scheduled_runs", settings.scheduled_runs),
-            ("finished_runs", settings.finished_runs),
-            ("paused_runs", settings.paused_runs),
-            ("task_runs", settings.task_runs),
-            ("payloads", settings.payloads),
-            ("flows", settings.flows),
-            ("deployments", settings.deployments),
-            ("queues", settings.queues),
-            ("limits", settings.limits),
-            ("planned_runs", settings.planned_most),
-            ("called_off", settings.called_off),
+            ("waiting_runs", self.waiting_runs),
+            ("scheduled_runs", self.scheduled_runs),
+            ("finished_runs", self.finished_runs),
+            ("paused_runs", self.paused_runs),
+            ("task_runs", self.task_runs),
+            ("payloads", self.payloads),
+            ("flows", self.flows),
+            ("deployments", self.deployments),
+            ("queues", self.queues),
+            ("limits", self.limits),
+            ("planned_runs", self.planned_most),
+            ("called_off", self.called_off),
         ];
         if let Some((setting, count)) = counts.into_iter().find(|(_, count)| *count > MAX_ROWS) {
             return refuse(setting, count.to_string(), "give at most 1,000,000,000");
         }
-        if settings.run_states > 10_000 || (1..=3).contains(&settings.run_states) {
-            let value = settings.run_states.to_string();
+        if self.run_states > 10_000 || (1..=3).contains(&self.run_states) {
+            let value = self.run_states.to_string();
             return refuse("run_states", value, "give 0, or 4 to 10,000");
         }
-        if settings.queues == 0 {
+        if self.queues == 0 {
             return refuse(
                 "queues",
                 "0".to_owned(),
                 "give 1 or more: every engine has the queue `default`",
             );
         }
-        if settings.bypass_bound == Some(0) {
+        if self.bypass_bound == Some(0) {
             let rule = "give 1 or more; for strict order set the queue to `StrictFifo`";
             return refuse("bypass_bound", "0".to_owned(), rule);
         }
-        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
-        let seed = self.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
-        Ok((self.settings, clock, seed))
+        Ok(())
     }
 }
 

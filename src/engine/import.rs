@@ -26,7 +26,7 @@ use crate::catalog::{
 };
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
 use crate::limit::{Ask, Book, BookState, Demand, Grant, Holder, LimitKey, REQUEST_LIMITS_MAX};
-use crate::model::{Place, StateType, check_name};
+use crate::model::{Place, StateType, check_kept, check_name};
 
 /// What becomes of claims when a document is imported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,7 +53,7 @@ impl EngineBuilder {
     /// [`Error::Document`] with the place, when the document is of another format or its parts do not fit together.
     pub fn import(self, document: Document, claims: Claims) -> Result<Engine, Error> {
         let (_, clock, _) = self.checked()?;
-        check_catch_up(document.settings.catch_up)?;
+        document.settings.check()?;
         let now = clock.now();
         let mut core = Core::new(document.settings.clone(), 0, now);
         Import {
@@ -242,6 +242,7 @@ impl Import<'_> {
         for (index, flow) in document.flows.iter().enumerate() {
             let path = format!("flows[{index}]");
             self.names.new_id(&path, flow.id.uuid())?;
+            check_kept(&flow.name, &flow.tags, &[&flow.labels]).map_err(|wrong| damaged(&path, wrong.to_string()))?;
             let tags = shared_tags(&flow.tags);
             let row = self.core.catalog.flows.insert(Arc::new(FlowRow {
                 data: flow.clone(),
@@ -310,6 +311,8 @@ impl Import<'_> {
             if queue.is_none() && !doc.record {
                 return Err(damaged(path, "it has no work queue"));
             }
+            check_kept(&data.name, &data.tags, &[&data.parameters, &data.labels, &data.job_variables])
+                .map_err(|wrong| damaged(&path, wrong.to_string()))?;
             submit::check_retry(&data.retry)?;
             submit::check_timeout(data.timeout)?;
             let kept = doc.removed.iter().map(|removed| &removed.data);
@@ -383,6 +386,8 @@ impl Import<'_> {
         for run in order {
             let path = format!("flow_runs[id={}]", run.id);
             self.names.new_id(&path, run.id.uuid())?;
+            check_kept(&run.name, &run.tags, &[&run.parameters, &run.labels, &run.context, &run.job_variables])
+                .map_err(|wrong| damaged(&path, wrong.to_string()))?;
             let own = run.place != Place::Record;
             if [run.created, run.updated, run.due, run.state_at, run.total_run]
                 .into_iter()

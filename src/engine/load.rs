@@ -16,7 +16,7 @@ use super::error::Error;
 use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunOwn, RunRow, TaskRunRow, When, shared_tags};
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId, TaskRunId};
 use crate::model::{
-    ConcurrencyOptions, CreatedBy, Deployment, Flow, Object, Place, PoolStatus, Retry, StateType, TaskRun,
+    InvalidValue, check_kept,    ConcurrencyOptions, CreatedBy, Deployment, Flow, Object, Place, PoolStatus, Retry, StateType, TaskRun,
     Text, WorkPool, WorkQueue,
 };
 use crate::priority::Priority;
@@ -125,6 +125,46 @@ struct Read {
     deployments: Vec<DeploymentRecord>,
     runs: Vec<RunRecord>,
     task_runs: Vec<TaskRun>,
+}
+
+impl Read {
+    fn check_sizes(&self) -> Result<(), Error> {
+        let refused = |kind: &str, index: usize, wrong: &InvalidValue| {
+            damaged(format!("{kind}[{index}]"), wrong.to_string())
+        };
+        for (index, held) in self.flows.iter().enumerate() {
+            check_kept(&held.name, &held.tags, &[&held.labels])
+                .map_err(|wrong| refused("flows", index, &wrong))?;
+        }
+        for (index, held) in self.pools.iter().enumerate() {
+            check_kept(&held.name, &[], &[&held.base_job_template])
+                .map_err(|wrong| refused("work_pools", index, &wrong))?;
+        }
+        for (index, held) in self.queues.iter().enumerate() {
+            check_kept(&held.name, &[], &[]).map_err(|wrong| refused("work_queues", index, &wrong))?;
+        }
+        for (index, held) in self.deployments.iter().enumerate() {
+            let objects: Vec<&Object> = ([Some(&held.parameters), held.labels.as_ref()].into_iter())
+                .chain([held.job_variables.as_ref(), held.parameter_openapi_schema.as_ref()])
+                .flatten()
+                .collect();
+            check_kept(&held.name, &held.tags, &objects)
+                .map_err(|wrong| refused("deployments", index, &wrong))?;
+        }
+        for (index, held) in self.runs.iter().enumerate() {
+            let objects: Vec<&Object> = ([Some(&held.parameters), held.labels.as_ref()].into_iter())
+                .chain([held.context.as_ref(), held.job_variables.as_ref()])
+                .flatten()
+                .collect();
+            check_kept(&held.name, &held.tags, &objects)
+                .map_err(|wrong| refused("flow_runs", index, &wrong))?;
+        }
+        for (index, held) in self.task_runs.iter().enumerate() {
+            check_kept(&held.name, &held.tags, &[&held.labels])
+                .map_err(|wrong| refused("task_runs", index, &wrong))?;
+        }
+        Ok(())
+    }
 }
 
 impl Engine {
@@ -254,6 +294,7 @@ impl Core {
 
     /// Every id and unique name is new.
     fn check_ids(&self, read: &Read) -> Result<(), Error> {
+        read.check_sizes()?;
         let mut seen = HashSet::new();
         let ids = [
             (

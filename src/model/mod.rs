@@ -28,7 +28,7 @@ pub use pool::{
 pub use retry::{Backoff, MAX_DELAYS, MAX_RETRIES, Retry};
 pub use rules::{InvalidValue, MAX_NAME, MAX_PARAMETERS, MAX_TAGS, MAX_TEXT};
 pub(crate) use rules::{
-    check_depth, check_name, check_name_or_empty, check_parameters, check_result, check_tags, check_template,
+    check_depth, check_kept, check_name, check_name_or_empty, check_parameters, check_result, check_tags, check_template,
     check_text,
 };
 pub(crate) use run::maybe_seconds;

@@ -79,6 +79,15 @@ pub(crate) fn check_tags(tags: &[Text]) -> Result<(), InvalidValue> {
     }
 }
 
+/// What every entity that is read from a document is bounded by, whatever rules its names had where it was made.
+pub(crate) fn check_kept(name: &str, tags: &[Text], objects: &[&Object]) -> Result<(), InvalidValue> {
+    if name.len() > MAX_NAME {
+        return Err(InvalidValue::new("name", name, "keep it within 1,000 bytes"));
+    }
+    check_tags(tags)?;
+    objects.iter().try_for_each(|object| check_parameters(object))
+}
+
 /// Descriptions, versions and the like.
 pub(crate) fn check_text(text: Option<&Text>) -> Result<(), InvalidValue> {
     match text {
