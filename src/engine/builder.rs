@@ -337,7 +337,8 @@ impl Settings {
         ];
         if let Some((setting, span)) = spans
             .into_iter()
-            .find(|(_, span)| !(0..=micros(MAX_SPAN)).contains(span)) {
+            .find(|(_, span)| !(0..=micros(MAX_SPAN)).contains(span))
+        {
             return refuse(setting, format!("{span} microseconds"), "give at most 100 years");
         }
         super::deploy::check_catch_up(self.catch_up).map_err(|refused| Error::Setting {

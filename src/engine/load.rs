@@ -16,8 +16,8 @@ use super::error::Error;
 use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunOwn, RunRow, TaskRunRow, When, shared_tags};
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId, TaskRunId};
 use crate::model::{
-    InvalidValue, check_kept,    ConcurrencyOptions, CreatedBy, Deployment, Flow, Object, Place, PoolStatus, Retry, StateType, TaskRun,
-    Text, WorkPool, WorkQueue,
+    ConcurrencyOptions, CreatedBy, Deployment, Flow, InvalidValue, Object, Place, PoolStatus, Retry,
+    StateType, TaskRun, Text, WorkPool, WorkQueue, check_kept,
 };
 use crate::priority::Priority;
 
@@ -145,7 +145,10 @@ impl Read {
         }
         for (index, held) in self.deployments.iter().enumerate() {
             let objects: Vec<&Object> = ([Some(&held.parameters), held.labels.as_ref()].into_iter())
-                .chain([held.job_variables.as_ref(), held.parameter_openapi_schema.as_ref()])
+                .chain([
+                    held.job_variables.as_ref(),
+                    held.parameter_openapi_schema.as_ref(),
+                ])
                 .flatten()
                 .collect();
             check_kept(&held.name, &held.tags, &objects)

@@ -237,46 +237,27 @@ impl SchedulePatch {
         Self::default()
     }
 
-    /// When it fires.
-    pub fn schedule(mut self, schedule: Schedule) -> Self {
-        self.schedule = Some(schedule);
-        self
-    }
+    patches! {
+        /// When it fires.
+        schedule(schedule: Schedule) => schedule;
 
-    /// Whether it makes runs.
-    pub fn active(mut self, active: bool) -> Self {
-        self.active = Some(active);
-        self
-    }
+        /// Whether it makes runs.
+        active(active: bool) => active;
 
-    /// Sets or clears its name inside the deployment.
-    pub fn slug(mut self, slug: Option<Text>) -> Self {
-        self.slug = Some(slug);
-        self
-    }
+        /// Sets or clears its name inside the deployment.
+        slug(slug: Option<Text>) => slug;
 
-    /// Replaces what is laid over the deployment's parameters.
-    pub fn parameters(mut self, parameters: Object) -> Self {
-        self.parameters = Some(parameters);
-        self
-    }
+        /// Replaces what is laid over the deployment's parameters.
+        parameters(parameters: Object) => parameters;
 
-    /// Sets or clears the most runs of it that are planned ahead.
-    pub fn max_scheduled_runs(mut self, most: Option<NonZeroU32>) -> Self {
-        self.max_scheduled_runs = Some(most);
-        self
-    }
+        /// Sets or clears the most runs of it that are planned ahead.
+        max_scheduled_runs(most: Option<NonZeroU32>) => max_scheduled_runs;
 
-    /// What happens to an occurrence that becomes due while an earlier run has not ended.
-    pub fn overlap(mut self, overlap: Overlap) -> Self {
-        self.overlap = Some(overlap);
-        self
-    }
+        /// What happens to an occurrence that becomes due while an earlier run has not ended.
+        overlap(overlap: Overlap) => overlap;
 
-    /// Sets the policy on missed occurrences, or goes back to the engine's own.
-    pub fn catch_up(mut self, policy: Option<CatchUp>) -> Self {
-        self.catch_up = Some(policy);
-        self
+        /// Sets the policy on missed occurrences, or goes back to the engine's own.
+        catch_up(policy: Option<CatchUp>) => catch_up;
     }
 
     /// The schedule that it makes of one that is there.
@@ -394,22 +375,15 @@ impl NewDeployment {
         }
     }
 
-    /// Level of its runs. Default: 1.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = Some(priority);
-        self
-    }
+    patches! {
+        /// Level of its runs. Default: 1.
+        priority(priority: Priority) => priority;
 
-    /// Most runs of it that are claimed at once. Default: unlimited.
-    pub fn concurrency_limit(mut self, limit: NonZeroU32) -> Self {
-        self.limit = Some(limit);
-        self
-    }
+        /// Most runs of it that are claimed at once. Default: unlimited.
+        concurrency_limit(limit: NonZeroU32) => limit;
 
-    /// What becomes of runs that its limit refuses. Default: they wait.
-    pub fn concurrency_options(mut self, options: ConcurrencyOptions) -> Self {
-        self.options = Some(options);
-        self
+        /// What becomes of runs that its limit refuses. Default: they wait.
+        concurrency_options(options: ConcurrencyOptions) => options;
     }
 
     /// Its runs take one slot of this named limit, on top of the deployment's own. Several deployments that name one limit
@@ -461,16 +435,12 @@ impl NewDeployment {
         self
     }
 
-    /// What follows a failed attempt. Default: nothing.
-    pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = Some(retry);
-        self
-    }
+    patches! {
+        /// What follows a failed attempt. Default: nothing.
+        retry(retry: Retry) => retry;
 
-    /// Longest time one attempt may take. Default: no bound.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
+        /// Longest time one attempt may take. Default: no bound.
+        timeout(timeout: Duration) => timeout;
     }
 
     /// Makes it paused: its schedules make no runs until it is resumed.
@@ -503,29 +473,19 @@ impl NewDeployment {
         self
     }
 
-    /// What a worker does to get the code.
-    pub fn pull_steps(mut self, steps: Vec<Object>) -> Self {
-        self.pull_steps = Some(steps);
-        self
-    }
+    patches! {
+        /// What a worker does to get the code.
+        pull_steps(steps: Vec<Object>) => pull_steps;
 
-    /// What a worker sets up a run with.
-    pub fn job_variables(mut self, variables: Object) -> Self {
-        self.job_variables = Some(variables);
-        self
-    }
+        /// What a worker sets up a run with.
+        job_variables(variables: Object) => job_variables;
 
-    /// A JSON Schema (draft 2020-12) that the parameters of its runs must fit, by themselves without the keys that it requires, and
-    /// with them when a run is submitted. Checking takes the feature `schema`.
-    pub fn parameter_schema(mut self, schema: Object) -> Self {
-        self.schema = Some(schema);
-        self
-    }
+        /// A JSON Schema (draft 2020-12) that the parameters of its runs must fit, by themselves without the keys that it requires, and
+        /// with them when a run is submitted. Checking takes the feature `schema`.
+        parameter_schema(schema: Object) => schema;
 
-    /// Whether parameters must fit the schema. Default: they must.
-    pub fn enforce_parameter_schema(mut self, enforce: bool) -> Self {
-        self.enforce = Some(enforce);
-        self
+        /// Whether parameters must fit the schema. Default: they must.
+        enforce_parameter_schema(enforce: bool) => enforce;
     }
 
     /// The change that makes a deployment that is there into this one.
@@ -599,34 +559,21 @@ impl DeploymentPatch {
         Self::default()
     }
 
-    /// Level of runs made from now on; waiting ones keep theirs.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = Some(priority);
-        self
-    }
+    patches! {
+        /// Level of runs made from now on; waiting ones keep theirs.
+        priority(priority: Priority) => priority;
 
-    /// Sets or removes the limit. Lowering it kills nothing; raising or removing it lets waiting runs in.
-    pub fn concurrency_limit(mut self, limit: Option<NonZeroU32>) -> Self {
-        self.limit = Some(limit);
-        self
-    }
+        /// Sets or removes the limit. Lowering it kills nothing; raising or removing it lets waiting runs in.
+        concurrency_limit(limit: Option<NonZeroU32>) => limit;
 
-    /// Sets what becomes of runs that the limit refuses from now on, or goes back to letting them wait.
-    pub fn concurrency_options(mut self, options: Option<ConcurrencyOptions>) -> Self {
-        self.options = Some(options);
-        self
-    }
+        /// Sets what becomes of runs that the limit refuses from now on, or goes back to letting them wait.
+        concurrency_options(options: Option<ConcurrencyOptions>) => options;
 
-    /// Replaces the named limits of runs made from now on; planned runs are planned again with them.
-    pub fn limits(mut self, limits: Request) -> Self {
-        self.limits = Some(limits);
-        self
-    }
+        /// Replaces the named limits of runs made from now on; planned runs are planned again with them.
+        limits(limits: Request) => limits;
 
-    /// Replaces the parameters of runs made from now on; planned runs are planned again with them.
-    pub fn parameters(mut self, parameters: Object) -> Self {
-        self.parameters = Some(parameters);
-        self
+        /// Replaces the parameters of runs made from now on; planned runs are planned again with them.
+        parameters(parameters: Object) => parameters;
     }
 
     /// Replaces the tags.
@@ -647,77 +594,43 @@ impl DeploymentPatch {
         self
     }
 
-    /// What follows a failed attempt, for runs made from now on.
-    pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = Some(retry);
-        self
-    }
+    patches! {
+        /// What follows a failed attempt, for runs made from now on.
+        retry(retry: Retry) => retry;
 
-    /// Longest time of one attempt, for runs made from now on; `None` removes the bound.
-    pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
+        /// Longest time of one attempt, for runs made from now on; `None` removes the bound.
+        timeout(timeout: Option<Duration>) => timeout;
 
-    /// Sets or clears the description.
-    pub fn description(mut self, text: Option<Text>) -> Self {
-        self.description = Some(text);
-        self
-    }
+        /// Sets or clears the description.
+        description(text: Option<Text>) => description;
 
-    /// Sets or clears the version text.
-    pub fn version(mut self, text: Option<Text>) -> Self {
-        self.version = Some(text);
-        self
-    }
+        /// Sets or clears the version text.
+        version(text: Option<Text>) => version;
 
-    /// Pauses or resumes it, as [`Engine::pause_deployment`](crate::Engine::pause_deployment) and
-    /// [`Engine::resume_deployment`](crate::Engine::resume_deployment) do.
-    pub fn paused(mut self, paused: bool) -> Self {
-        self.paused = Some(paused);
-        self
-    }
+        /// Pauses or resumes it, as [`Engine::pause_deployment`](crate::Engine::pause_deployment) and
+        /// [`Engine::resume_deployment`](crate::Engine::resume_deployment) do.
+        paused(paused: bool) => paused;
 
-    /// Sets or clears where its code is.
-    pub fn path(mut self, path: Option<Text>) -> Self {
-        self.path = Some(path);
-        self
-    }
+        /// Sets or clears where its code is.
+        path(path: Option<Text>) => path;
 
-    /// Sets or clears what to call in that code.
-    pub fn entrypoint(mut self, entrypoint: Option<Text>) -> Self {
-        self.entrypoint = Some(entrypoint);
-        self
-    }
+        /// Sets or clears what to call in that code.
+        entrypoint(entrypoint: Option<Text>) => entrypoint;
 
-    /// Replaces what a worker does to get the code.
-    pub fn pull_steps(mut self, steps: Vec<Object>) -> Self {
-        self.pull_steps = Some(steps);
-        self
-    }
+        /// Replaces what a worker does to get the code.
+        pull_steps(steps: Vec<Object>) => pull_steps;
 
-    /// Replaces what a worker sets up a run with; an empty object clears it.
-    pub fn job_variables(mut self, variables: Object) -> Self {
-        self.job_variables = Some(variables);
-        self
-    }
+        /// Replaces what a worker sets up a run with; an empty object clears it.
+        job_variables(variables: Object) => job_variables;
 
-    /// Sets or removes the JSON Schema of the parameters; see [`NewDeployment::parameter_schema`].
-    pub fn parameter_schema(mut self, schema: Option<Object>) -> Self {
-        self.schema = Some(schema);
-        self
-    }
+        /// Sets or removes the JSON Schema of the parameters; see [`NewDeployment::parameter_schema`].
+        parameter_schema(schema: Option<Object>) => schema;
 
-    /// Whether parameters must fit the schema.
-    pub fn enforce_parameter_schema(mut self, enforce: bool) -> Self {
-        self.enforce = Some(enforce);
-        self
-    }
+        /// Whether parameters must fit the schema.
+        enforce_parameter_schema(enforce: bool) => enforce;
 
-    /// Replaces all schedules. One with the slug of a former schedule keeps that schedule's id, so that none of its
-    /// occurrences runs twice; an empty list removes all.
-    pub fn schedules(mut self, schedules: Vec<NewSchedule>) -> Self {
-        self.schedules = Some(schedules);
-        self
+        /// Replaces all schedules. One with the slug of a former schedule keeps that schedule's id, so that none of its
+        /// occurrences runs twice; an empty list removes all.
+        schedules(schedules: Vec<NewSchedule>) => schedules;
     }
 }

@@ -6,6 +6,17 @@
 //! their methods alone.
 
 mod collision;
+/// Setters of a patch: each names what is to be changed, and to what.
+macro_rules! patches {
+    ($($(#[$doc:meta])* $name:ident($value:ident: $kind:ty) => $field:ident;)+) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $value: $kind) -> Self {
+            self.$field = Some($value);
+            self
+        }
+    )+};
+}
+
 mod deployment;
 mod flow;
 mod policy;
@@ -28,8 +39,8 @@ pub use pool::{
 pub use retry::{Backoff, MAX_DELAYS, MAX_RETRIES, Retry};
 pub use rules::{InvalidValue, MAX_NAME, MAX_PARAMETERS, MAX_TAGS, MAX_TEXT};
 pub(crate) use rules::{
-    check_depth, check_kept, check_name, check_name_or_empty, check_parameters, check_result, check_tags, check_template,
-    check_text,
+    check_depth, check_kept, check_name, check_name_or_empty, check_parameters, check_result, check_tags,
+    check_template, check_text,
 };
 pub(crate) use run::maybe_seconds;
 pub use run::{CreatedBy, NewRun, NewTaskRun, Place, Run, RunPatch, RunPolicy, Target, TaskRun};

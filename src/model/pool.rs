@@ -137,28 +137,18 @@ impl PoolPatch {
         Self::default()
     }
 
-    /// Sets or clears the description.
-    pub fn description(mut self, text: Option<Text>) -> Self {
-        self.description = Some(text);
-        self
-    }
+    patches! {
+        /// Sets or clears the description.
+        description(text: Option<Text>) => description;
 
-    /// Replaces how its workers set up a run.
-    pub fn base_job_template(mut self, template: Object) -> Self {
-        self.template = Some(template);
-        self
-    }
+        /// Replaces how its workers set up a run.
+        base_job_template(template: Object) => template;
 
-    /// Pauses or resumes it.
-    pub fn paused(mut self, paused: bool) -> Self {
-        self.paused = Some(paused);
-        self
-    }
+        /// Pauses or resumes it.
+        paused(paused: bool) => paused;
 
-    /// Sets or removes its limit.
-    pub fn concurrency_limit(mut self, limit: Option<u32>) -> Self {
-        self.limit = Some(limit);
-        self
+        /// Sets or removes its limit.
+        concurrency_limit(limit: Option<u32>) => limit;
     }
 }
 
@@ -179,34 +169,21 @@ impl QueuePatch {
         Self::default()
     }
 
-    /// Sets or clears the description.
-    pub fn description(mut self, text: Option<Text>) -> Self {
-        self.description = Some(text);
-        self
-    }
+    patches! {
+        /// Sets or clears the description.
+        description(text: Option<Text>) => description;
 
-    /// Its number among the queues of the pool; one that has the number already moves down by the least, and so on.
-    pub fn priority(mut self, priority: NonZeroU32) -> Self {
-        self.priority = Some(priority);
-        self
-    }
+        /// Its number among the queues of the pool; one that has the number already moves down by the least, and so on.
+        priority(priority: NonZeroU32) => priority;
 
-    /// Pauses or resumes it.
-    pub fn paused(mut self, paused: bool) -> Self {
-        self.paused = Some(paused);
-        self
-    }
+        /// Pauses or resumes it.
+        paused(paused: bool) => paused;
 
-    /// Sets or removes its limit.
-    pub fn concurrency_limit(mut self, limit: Option<u32>) -> Self {
-        self.limit = Some(limit);
-        self
-    }
+        /// Sets or removes its limit.
+        concurrency_limit(limit: Option<u32>) => limit;
 
-    /// Sets or clears which deployments it is meant for.
-    pub fn filter(mut self, filter: Option<QueueFilter>) -> Self {
-        self.filter = Some(filter);
-        self
+        /// Sets or clears which deployments it is meant for.
+        filter(filter: Option<QueueFilter>) => filter;
     }
 }
 
@@ -292,17 +269,13 @@ impl NewQueue {
         self
     }
 
-    /// Which deployments it is meant for.
-    pub fn filter(mut self, filter: QueueFilter) -> Self {
-        self.filter = Some(filter);
-        self
-    }
+    patches! {
+        /// Which deployments it is meant for.
+        filter(filter: QueueFilter) => filter;
 
-    /// Its number among the queues of the pool; 1 is served first. A queue that has the number already moves down
-    /// by the least. Default: the lowest free number.
-    pub fn priority(mut self, priority: NonZeroU32) -> Self {
-        self.priority = Some(priority);
-        self
+        /// Its number among the queues of the pool; 1 is served first. A queue that has the number already moves down
+        /// by the least. Default: the lowest free number.
+        priority(priority: NonZeroU32) => priority;
     }
 
     /// What happens when its first run cannot start. Default: [`QueueOrder::BestEffort`].

@@ -1,8 +1,8 @@
 //! Documents that mean harm meet a typed answer in bounded time and memory, and change nothing.
 
 use serde_json::{Value, json};
-use tenfold::engine::Document;
 use tenfold::Error;
+use tenfold::engine::Document;
 
 use super::damage::{document, places, survives};
 use super::support::{engine, refused};
