@@ -11,7 +11,7 @@ fn clock() -> ManualClock {
 }
 
 /// The export of an engine that has something of everything: runs in every place, limits, keys, leases, schedules.
-pub fn document() -> Value {
+pub(crate) fn document() -> Value {
     let engine = Engine::builder()
         .clock(clock())
         .seed(1)
@@ -58,7 +58,7 @@ pub fn document() -> Value {
 }
 
 /// The places of all values inside, as pointers.
-pub fn places(value: &Value) -> Vec<String> {
+pub(crate) fn places(value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![(String::new(), value)];
     while let Some((path, value)) = open.pop() {
@@ -84,7 +84,7 @@ pub fn places(value: &Value) -> Vec<String> {
 }
 
 /// Reads a document, makes an engine of it, and lets that one work. True if it was taken.
-pub fn survives(document: Value) -> bool {
+pub(crate) fn survives(document: Value) -> bool {
     let Ok(document) = serde_json::from_value(document) else {
         return false;
     };
