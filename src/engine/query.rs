@@ -29,8 +29,8 @@ pub struct Page<T> {
     pub pages: u64,
     /// Which page this is, from 1; none when the query named an offset.
     pub page: Option<u64>,
-    /// Where the page ended, to go on from there ([`Query::after`]); none when the page is not full. A last
-    /// page that happens to be full has one too, and the page after it is empty.
+    /// Where the page ended, to go on from there ([`Query::after`]); none when nothing follows. A query that itself goes on from a
+    /// cursor cannot tell that of a last page that happens to be full: it has one too, and the page after it is empty.
     #[serde(skip)]
     pub next: Option<Cursor>,
     /// The version of the engine that this describes.
@@ -344,7 +344,10 @@ impl Engine {
                     Start::Page(page) => Some(page),
                     Start::Offset(_) => None,
                 },
-                next: asked.next(query),
+                next: asked.next(query).filter(|_| {
+                    let seen = query.offset().saturating_add(asked.found.rows.len() as u64);
+                    query.cursor().is_some() || seen < count
+                }),
                 version: asked.version,
                 notices: query.notices().to_vec(),
             }

@@ -2,9 +2,12 @@
 
 use chrono::{DateTime, TimeZone, Utc};
 use serde_json::{Value as Json, json};
-use tenfold::filter::build::{Condition, Row, deployment, flow, pool, queue, run, task_run};
+use tenfold::filter::build::{Condition, Deployment, Row, deployment, flow, pool, queue, run, task_run};
 use tenfold::filter::{Entity, Filter, Limits, StateType};
 use uuid::Uuid;
+
+use super::generate::{Random, world};
+use super::laws::for_each_seed;
 
 fn noon() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2024, 5, 1, 12, 0, 0).unwrap()
@@ -77,6 +80,111 @@ fn f1_json_text_and_builder_are_one_tree() {
         "tags has 'x' or tags is empty",
         flow::tags().has("x").or(flow::tags().is_empty()),
     );
+}
+
+/// A criterion in the three forms: the key and value of the JSON object, a term of the text, a condition.
+type Forms = (&'static str, Json, String, Condition<Deployment>);
+
+fn criterion(random: &mut Random, key: &'static str) -> Forms {
+    const WORDS: [&str; 6] = ["etl", "ETL", "a", "é", "axb", "ß"];
+    let words: Vec<&str> = (0..random.below(3)).map(|_| random.pick(&WORDS)).collect();
+    let (word, yes) = (random.pick(&WORDS), random.below(2) == 0);
+    match (key, random.below(2)) {
+        ("tags", 0) => {
+            let built = deployment::tags().has_all(words.clone());
+            (
+                key,
+                json!({ "all_": words }),
+                format!("tags has_all {words:?}"),
+                built,
+            )
+        }
+        ("tags", _) => {
+            let built = deployment::tags().has_any(words.clone());
+            (
+                key,
+                json!({ "any_": words }),
+                format!("tags has_any {words:?}"),
+                built,
+            )
+        }
+        ("paused", _) => {
+            let built = deployment::paused().is(yes);
+            (key, json!({ "eq_": yes }), format!("paused = {yes}"), built)
+        }
+        ("name", 0) => {
+            let (pattern, built) = (format!("%{word}%"), deployment::name().like(format!("%{word}%")));
+            (
+                key,
+                json!({ "like_": word }),
+                format!("name like {pattern:?}"),
+                built,
+            )
+        }
+        ("name", _) => {
+            let built = deployment::name().is_in(words.clone());
+            (key, json!({ "any_": words }), format!("name in {words:?}"), built)
+        }
+        _ => {
+            let built = deployment::work_queue_name().is_in(words.clone());
+            (
+                key,
+                json!({ "any_": words }),
+                format!("work_queue_name in {words:?}"),
+                built,
+            )
+        }
+    }
+}
+
+#[test]
+fn f1_generated_json_text_and_builder_forms_of_one_tree_give_one_answer() {
+    let limits = Limits::default();
+    for_each_seed(|seed| {
+        let mut random = Random(seed);
+        let tables = world(&mut random);
+        let or = random.below(2) == 0;
+        let mut body = serde_json::Map::new();
+        let (mut terms, mut built) = (Vec::new(), None::<Condition<Deployment>>);
+        for key in ["tags", "paused", "name", "work_queue_name"] {
+            if random.below(2) == 0 {
+                continue;
+            }
+            let (key, value, term, condition) = criterion(&mut random, key);
+            body.insert(key.to_owned(), value);
+            terms.push(term);
+            built = Some(match built {
+                None => condition,
+                Some(before) if or => before | condition,
+                Some(before) => before & condition,
+            });
+        }
+        let Some(mut built) = built else { return };
+        if or {
+            body.insert("operator".to_owned(), json!("or_"));
+        }
+        let mut text = format!("({})", terms.join(if or { " or " } else { " and " }));
+        let mut body = json!({ "deployments": body });
+        if random.below(2) == 0 {
+            body["flows"] = json!({"name": {"any_": ["etl", "a", ""]}});
+            text += r#" and flow.name in ["etl", "a", ""]"#;
+            built = built & deployment::flow(flow::name().is_in(["etl", "a", ""]));
+        }
+        let forms = [
+            Filter::from_json(Entity::Deployment, &body, &limits).unwrap(),
+            Filter::parse(Entity::Deployment, &text, noon(), &limits)
+                .unwrap_or_else(|error| panic!("{error}")),
+            built.filter(&limits).unwrap(),
+        ];
+        let answers = forms.each_ref().map(|filter| {
+            let rows = 0..tables.count(Entity::Deployment);
+            rows.filter(|&row| filter.matches(&tables, row))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(answers[0], answers[1], "{body} / {text}");
+        assert_eq!(answers[1], answers[2], "{text}");
+        assert_eq!(forms[1].expr().plain(), forms[2].expr().plain(), "{text}");
+    });
 }
 
 #[test]
