@@ -115,6 +115,20 @@ impl Import<'_> {
         {
             return Err(damaged("wall, mono, seq, token", "out of range"));
         }
+        let totals = &document.totals;
+        let counted = [
+            document.version,
+            totals.accepted,
+            totals.claimed,
+            totals.completed,
+            totals.failed,
+            totals.crashed,
+            totals.cancelled,
+            totals.retried,
+        ];
+        if counted.into_iter().any(|count| count > u64::MAX / 2) {
+            return Err(damaged("version, totals", "out of range"));
+        }
         self.core.wall = self.core.wall.max(document.wall);
         self.core.mono_ahead = document.mono.saturating_sub(self.core.mono);
         self.core.mono = document.mono;
