@@ -100,6 +100,7 @@ impl Ending {
         Self::of(Outcome::crashed(message))
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn cancelled() -> Self {
         Self::of(Outcome::Cancelled)
     }

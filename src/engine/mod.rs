@@ -700,6 +700,10 @@ impl Engine {
 pub(crate) struct Found {
     pub(crate) claim: Option<Claim>,
     /// Another claim may find another run.
+    #[cfg_attr(
+        not(feature = "tokio"),
+        expect(dead_code, reason = "threads look for themselves")
+    )]
     pub(crate) more: bool,
     /// How long until something becomes due.
     pub(crate) next: Option<Duration>,

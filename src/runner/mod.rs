@@ -29,7 +29,9 @@ use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
 use serde_json::Value;
 
-pub(crate) use self::ending::{Closure, called, crashed, ended, lost};
+pub(crate) use self::ending::{Closure, called, lost};
+#[cfg(feature = "tokio")]
+pub(crate) use self::ending::{crashed, ended};
 pub(crate) use self::job::as_result;
 pub use self::job::{Job, RunError, Step};
 use crate::engine::{
