@@ -60,6 +60,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod faults;
+
 mod catalog;
 pub mod clock;
 pub mod engine;

@@ -42,6 +42,9 @@ impl Core {
                 let (mono, event) = self.mono_timers.pop().expect("its deadline was seen");
                 self.mono_event(event, Instant { wall: at, mono });
             } else if run == Some(at) {
+                if fault!(DueIsForgotten) && self.due.len() > 1 {
+                    break;
+                }
                 self.run_due(&mut due);
             } else if expiry == Some(at) {
                 self.expire_first();
@@ -124,7 +127,11 @@ impl Core {
                 // A retry stands in line by the instant it was due, behind what was accepted before.
                 let seq = self.next_seq();
                 let run = self.run_mut(row);
-                run.due = at.wall;
+                run.due = if fault!(RetryOvertakes) {
+                    run.created
+                } else {
+                    at.wall
+                };
                 run.seq = seq;
                 run.next_start = When::at(at.wall);
                 self.enter_line(row);

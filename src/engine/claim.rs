@@ -274,8 +274,9 @@ impl Core {
     ) {
         let data = &self.catalog.pools.get(pool).expect("pools in order exist").data;
         let (paused, limit) = (data.is_paused, data.concurrency_limit);
-        let pool_full =
-            self.engine_full() || limit.is_some_and(|limit| self.pools[pool as usize].held >= limit);
+        let pool_full = self.engine_full()
+            || limit
+                .is_some_and(|limit| self.pools[pool as usize].held >= limit && !fault!(PoolLimitIsAdvice));
         for &queue in queues {
             let work = &self.queues[queue as usize];
             // What has its slots is stopped by nothing that is full.
@@ -311,7 +312,9 @@ impl Core {
                 if best.as_ref().is_none_or(|other| first < *other) {
                     *best = Some(first);
                 }
-                return;
+                if !fault!(QueueOrderIgnored) {
+                    return;
+                }
             }
             *empty = milder(*empty, if full { Empty::Full } else { Empty::Blocked });
         }
@@ -332,7 +335,7 @@ impl Core {
             self.take_slots(row)
         };
         self.forget_expiry(row);
-        self.token += 1;
+        self.token += u64::from(!fault!(TokenAgain));
         self.totals.claimed += 1;
         let (token, at) = (self.token, self.wall);
         let signal = Arc::new(StopSignal::default());
@@ -440,7 +443,13 @@ impl Core {
             |span: Duration| mono.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
         // All that a run may take counts from its first start.
         let in_all = within.map(|span| *self.within.entry(row).or_insert_with(|| end_of(span)));
-        if let Some(end) = timeout.map(end_of).into_iter().chain(in_all).min() {
+        if let Some(end) = timeout
+            .filter(|_| !fault!(TimeoutForgotten))
+            .map(end_of)
+            .into_iter()
+            .chain(in_all)
+            .min()
+        {
             let timer = self.mono_timers.insert(end, MonoEvent::Timeout { row });
             if let Work::Claimed(held) = &mut self.work[row as usize] {
                 held.timer = Some(timer);
@@ -453,6 +462,9 @@ impl Core {
     pub(crate) fn give_back(&mut self, run: RunId, token: u64) -> Result<(), Error> {
         let row = self.claimed_row(run, token)?;
         self.permit(row, StateType::Scheduled, By::Worker)?;
+        if fault!(GivenBackToTheEnd) {
+            (self.run_mut(row).due, self.run_mut(row).seq) = (self.wall, self.next_seq());
+        }
         let resumed = matches!(&self.work[row as usize], Work::Claimed(held) if held.resumed);
         self.drop_claim(row);
         self.run_mut(row).attempt -= 1;
@@ -501,7 +513,10 @@ impl Core {
         if self.run(row).priority == priority {
             return Ok(());
         }
-        let (at, seq) = (self.wall, self.next_seq());
+        let (at, mut seq) = (self.wall, self.next_seq());
+        if fault!(LevelKeepsItsPlace) {
+            seq = 1;
+        }
         match self.work[row as usize] {
             Work::Line(_) => {
                 self.leave_line(row);

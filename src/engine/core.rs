@@ -349,7 +349,11 @@ impl Core {
     /// Takes the time; neither clock goes back. Answers the wall time that was seen last.
     pub(crate) fn observe(&mut self, now: Instant) -> i64 {
         let seen = self.wall;
-        self.wall = self.wall.max(now.wall);
+        self.wall = if fault!(TimeGoesBack) {
+            now.wall
+        } else {
+            self.wall.max(now.wall)
+        };
         self.behind = self.wall.saturating_sub(now.wall);
         self.mono = self.mono.max(now.mono.saturating_add(self.mono_ahead));
         seen
@@ -495,7 +499,7 @@ impl Core {
             run.priority.lane(),
         );
         self.queues[queue as usize].waiting -= 1;
-        self.waiting[lane] -= 1;
+        self.waiting[lane] -= u32::from(!fault!(LevelMiscounted) || !self.waiting_total.is_multiple_of(7));
         self.waiting_total -= 1;
         // Who waits for the engine to be idle has nothing else to hear of it.
         self.effects.ring |= self.waiting_total == 0 && self.held == 0;
@@ -631,7 +635,7 @@ impl Core {
         if self.finished.len() <= self.settings.finished_runs && self.finished.begins_at() >= oldest {
             return;
         }
-        for _ in 0..2 {
+        for _ in 0..if fault!(RecordsPileUp) { 0 } else { 2 } {
             let Some((end, row, id)) = self.finished.first() else {
                 return;
             };

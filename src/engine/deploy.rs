@@ -346,6 +346,7 @@ impl Core {
                 let work = removed.remove(at).work;
                 Some(ScheduleWork { cursor: now, ..work })
             });
+            let kept = kept.filter(|_| !fault!(EditForgetsKeys));
             let work_of = match kept {
                 Some(kept) => ScheduleWork { template, ..kept },
                 None => ScheduleWork::new(schedule.id, template, now),

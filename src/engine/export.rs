@@ -130,6 +130,7 @@ impl Wait {
             MonoEvent::Retry { row } => (Self::Retry, row),
             MonoEvent::Timeout { row } => (Self::Timeout, row),
             MonoEvent::PauseOver { row } => (Self::Pause, row),
+            MonoEvent::Lapse { .. } if fault!(ExportLosesLeases) => return None,
             MonoEvent::Lapse { row } => (Self::Lease, row),
             // They follow from the limits and from who waits.
             MonoEvent::Room { .. } | MonoEvent::Lease => return None,

@@ -157,7 +157,7 @@ impl Core {
         let stale = |reason| Error::StaleClaim { run, token, reason };
         let row = self.run_row(run).ok_or(stale("the run is no longer kept"))?;
         match &self.work[row as usize] {
-            Work::Claimed(held) if held.token == token => Ok(row),
+            Work::Claimed(held) if held.token == token || fault!(StaleReportCounts) => Ok(row),
             Work::Claimed(_) => Err(stale("a newer attempt has been handed out")),
             _ => Err(stale("the attempt has ended")),
         }
@@ -191,7 +191,7 @@ impl Core {
         }
         // Cancelling is one-way: whatever the handler managed to do, the run was called off. What it returned is kept.
         let (state, name) = match verdict {
-            Verdict::Reject(Instead::Cancelled, _) => {
+            Verdict::Reject(Instead::Cancelled, _) if !fault!(CancelledCompletes) => {
                 (StateType::Cancelled, StateType::Cancelled.default_name())
             }
             _ => (ending.state, ending.name),

@@ -192,7 +192,11 @@ impl Import<'_> {
         }
         let core = self.core;
         core.ids = Ids::restore(document.ids);
-        core.seq = document.seq.max(core.seq);
+        core.seq = if fault!(ImportRenumbers) {
+            1
+        } else {
+            document.seq.max(core.seq)
+        };
         core.token = document.token;
         core.totals = document.totals;
         core.version = document.version.max(1);

@@ -158,10 +158,14 @@ impl Core {
         if let Some(timer) = lease.timer.take() {
             self.mono_timers.cancel(timer);
         }
-        let end = self.mono.saturating_add(lease.span);
+        let end = self
+            .mono
+            .saturating_add(lease.span * if fault!(LeaseTooLong) { 2 } else { 1 });
         lease.timer = Some(self.mono_timers.insert(end, MonoEvent::Lapse { row }));
         self.effects.ring = true;
-        self.touch(row);
+        if !fault!(HeartbeatUntold) {
+            self.touch(row);
+        }
         self.changed();
     }
 
@@ -183,6 +187,9 @@ impl Core {
             unreachable!("the timer of a lease is cancelled when the claim ends")
         };
         let lease = held.lease.take();
+        if fault!(PendingNeverExpires) && self.run(row).state == Some(StateType::Pending) {
+            return;
+        }
         let cancelling = self.run(row).state == Some(StateType::Cancelling);
         let again = lease.is_some_and(|lease| lease.retry) && !cancelling;
         self.tell(row, StopReason::Superseded);

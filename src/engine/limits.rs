@@ -182,8 +182,13 @@ impl Core {
 
     /// Gives slots back. Called exactly once for each taking, by whoever moves the run out of `Claimed`.
     pub(crate) fn release_slots(&mut self, row: u32, grant: Option<Grant>) {
-        self.count_slots(row, |count| *count -= 1);
+        self.count_slots(row, |count| {
+            *count -= 1 + u32::from(fault!(DoubleRelease));
+        });
         let now = self.mono_time();
+        if fault!(LostRelease) {
+            return;
+        }
         if let Some(released) = grant.and_then(|grant| self.limits.book.release(grant, now)) {
             for ask in released.asks() {
                 self.room_changed(ask.limit);
@@ -216,6 +221,9 @@ impl Core {
 
     /// The same after its definition has changed.
     fn limit_changed(&mut self, limit: LimitKey) {
+        if fault!(LostWakeOnRaise) {
+            return;
+        }
         if let Some(gate) = self.ready.find_gate(limit) {
             let book = &self.limits.book;
             let (slots, decays) = (book.slots(limit), book.decays(limit));
@@ -434,6 +442,9 @@ impl Core {
     }
 
     fn attach(&mut self, row: u32, ask: Ask) {
+        if fault!(AttachCountsNothing) {
+            return;
+        }
         let (holder, now) = (Holder::run(row, self.run(row).attempt), self.mono_time());
         let held = match &mut self.work[row as usize] {
             Work::Claimed(held) => &mut held.grant,

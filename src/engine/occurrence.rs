@@ -138,6 +138,7 @@ impl Core {
             return;
         };
         let earlier = work.live.first().copied();
+        let earlier = earlier.filter(|_| !fault!(OverlapIgnored));
         match (overlap, earlier) {
             (Overlap::BufferOne, Some(_)) if work.buffered.is_none() => {
                 work.buffered = Some(row);
@@ -256,6 +257,7 @@ impl Core {
         };
         if work.live.remove(&row)
             && work.live.is_empty()
+            && !fault!(BufferedForgotten)
             && let Some(next) = work.buffered
         {
             self.leave_buffer(next);

@@ -196,6 +196,9 @@ impl Ready {
     /// Tells how much room a gate has now; lets in who may start. A logarithm for each class that is let in or put out, in
     /// each queue that waits there.
     pub(crate) fn set_room(&mut self, gate: u32, room: u32) {
+        if fault!(LoweringIsIgnored) && room < self.gate(gate).room {
+            return;
+        }
         self.room_is(gate, room);
         self.note_thirst(gate);
         self.settle();

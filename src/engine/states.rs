@@ -166,7 +166,7 @@ impl Core {
         let run = self.run(row);
         let retry = &run.body.retry;
         // Attempts, not starts: a worker that fails without ever having begun uses up its retries too.
-        if run.attempt > retry.retries || self.stopped {
+        if run.attempt > retry.retries + u32::from(fault!(OneRetryMore)) || self.stopped {
             return false;
         }
         let delay = || i64::try_from(retry.delay_after(run.attempt).as_micros()).unwrap_or(i64::MAX);

@@ -157,6 +157,7 @@ impl Core {
         };
         match self.keys.get(&(key_scope(&prepared.body), key.clone())) {
             None => Ok(None),
+            Some(_) if fault!(KeyMakesAnother) => Ok(None),
             Some(&(id, fingerprint)) if fingerprint == prepared.fingerprint => Ok(Some(Submitted {
                 id,
                 version: self.version,

@@ -129,7 +129,7 @@ impl Limit {
     /// Whether `weight` more slots fit.
     pub(super) fn fits(&self, weight: u32, now: Duration) -> bool {
         match self.rate {
-            _ if !self.active => true,
+            _ if !self.active && !fault!(InactiveBlocks) => true,
             None => self.held.saturating_add(u64::from(weight)) <= u64::from(self.slots),
             Some(rate) => self.bucket.fits(rate, self.slots, weight, now),
         }
@@ -145,7 +145,7 @@ impl Limit {
 
     /// Slots that could be taken.
     pub(super) fn room(&self, now: Duration) -> u32 {
-        if self.active {
+        if self.active || fault!(InactiveBlocks) {
             let used = u32::try_from(self.used(now)).unwrap_or(u32::MAX);
             self.slots.saturating_sub(used)
         } else {
@@ -606,6 +606,10 @@ impl Book {
         keys.retain(|key| {
             let limit = &mut self.limits[key.index()];
             let before = limit.room(now);
+            if fault!(PatchRestartsDecay) {
+                limit.bucket =
+                    Bucket::of_slots(limit.bucket.slots(limit.rate.unwrap_or_default(), now) + 1, now);
+            }
             change(limit);
             before < limit.room(now)
         });

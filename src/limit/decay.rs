@@ -16,7 +16,7 @@ use super::spec::SpecError;
 const SLOT: u128 = (1 << 64) * 1_000_000_000;
 
 /// How fast a bucket drains.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Rate {
     drops_per_nano: u128,
 }
@@ -102,10 +102,19 @@ impl Bucket {
         ))
     }
 
+    /// What a pour is added to.
+    fn kept(self, rate: Rate, now: Duration) -> u128 {
+        let drops = self.drops(rate, now);
+        if fault!(FractionsAreLost) {
+            return drops.div_ceil(SLOT) * SLOT;
+        }
+        drops
+    }
+
     /// Adds whole slots.
     pub(super) fn pour(&mut self, rate: Rate, weight: u32, now: Duration) {
         self.set(
-            self.drops(rate, now).saturating_add(u128::from(weight) * SLOT),
+            self.kept(rate, now).saturating_add(u128::from(weight) * SLOT),
             now,
         );
     }

@@ -195,7 +195,11 @@ impl Book {
         let Some(limit) = self.get_mut(key) else {
             return;
         };
-        if limit.made_by.is_none() || 0 < limit.interest || limit.head != NIL || 0 < limit.anonymous {
+        if limit.made_by.is_none()
+            || (0 < limit.interest && !fault!(TemplateForgetsWaiters))
+            || limit.head != NIL
+            || 0 < limit.anonymous
+        {
             return;
         }
         if limit.used(now) == 0 {

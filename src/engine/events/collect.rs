@@ -394,7 +394,9 @@ impl Core {
         let log = self.catalog.runs.followed();
         self.removed(Entity::Run, log.gone.into_iter().map(|run| run.id.uuid()));
         let mut rows = log.rows;
-        rows.append(&mut self.feed.runs);
+        if !fault!(LeaseUntold) {
+            rows.append(&mut self.feed.runs);
+        }
         self.ready.take_overtaken(&mut rows);
         rows.sort_unstable();
         rows.dedup();

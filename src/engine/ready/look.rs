@@ -30,6 +30,12 @@ impl Ready {
         if hidden.is_some_and(|(first, _)| first < spot.head()) {
             return None;
         }
+        // As a page of one that is filtered afterwards.
+        if fault!(PageThenFilter)
+            && (self.in_order(queue).next()).is_some_and(|(head, _)| head != spot.head())
+        {
+            return None;
+        }
         Some((spot.head(), spot))
     }
 
