@@ -472,7 +472,7 @@ fn bytes<V>(item: usize, build: impl Fn() -> V + 'static) -> Side {
 
 fn put_back_all() -> Queue<u64> {
     let queue = filled(ours(), Levels::Uniform, MILLION);
-    let mut out = queue.pop_batch(MILLION);
+    let mut out: Vec<_> = queue.pop_batch(MILLION).collect();
     // The order of putting back is the worst for a tree that fills its nodes.
     out.reverse();
     for popped in out {

@@ -13,6 +13,7 @@
 
 use crossbeam::utils::CachePadded;
 
+use super::batch::{Items, Many, PerLane};
 use super::fault::Fault;
 use super::lanes::{Lanes, Taken, Ticket};
 use super::lock::{self, Spin};
@@ -28,6 +29,9 @@ pub(super) trait Stamp: Copy + Ord {
     fn of(told: u64) -> Self;
 
     fn told(self) -> u64;
+
+    /// What a queue with these stamps gave.
+    fn items<T>(many: Many<T, Self>) -> Items<T>;
 }
 
 impl Stamp for () {
@@ -39,6 +43,10 @@ impl Stamp for () {
     #[inline]
     fn told(self) -> u64 {
         0
+    }
+
+    fn items<T>(many: Many<T, Self>) -> Items<T> {
+        Items::Strict(many)
     }
 }
 
@@ -53,6 +61,10 @@ impl Stamp for u64 {
     #[inline]
     fn told(self) -> u64 {
         self
+    }
+
+    fn items<T>(many: Many<T, Self>) -> Items<T> {
+        Items::Aging(many)
     }
 }
 
@@ -70,7 +82,7 @@ fn ticket<P: Stamp>(spot: Spot) -> Ticket<P> {
 }
 
 #[inline]
-fn taken<T, P: Stamp>(taken: Taken<T, P>) -> Taken<T, u64> {
+pub(super) fn taken<T, P: Stamp>(taken: Taken<T, P>) -> Taken<T, u64> {
     Taken {
         ticket: spot(taken.ticket),
         item: taken.item,
@@ -262,15 +274,19 @@ impl<T, P: Stamp> Bands<T, P> {
         }
     }
 
-    /// Pushes all or none, and adds what `each` makes of the tickets to `out`, which has room for them.
-    pub(super) fn push_batch<R>(
+    /// Pushes all or none. `counts`: how many go to each lane. Returns their place, and the number of the first in each lane;
+    /// those of one lane follow one another.
+    #[expect(
+        clippy::type_complexity,
+        reason = "a batch that was refused, or where it stands"
+    )]
+    pub(super) fn push_batch(
         &self,
         mut batch: Vec<(Priority, T)>,
-        out: &mut Vec<R>,
-        mut each: impl FnMut(Spot) -> R,
-    ) -> Result<(), (Vec<(Priority, T)>, Refusal)> {
+        counts: &PerLane<usize>,
+    ) -> Result<(u64, PerLane<u64>), (Vec<(Priority, T)>, Refusal)> {
         let Some(&(first, _)) = batch.first() else {
-            return Ok(());
+            return Ok((0, [0; Priority::LEVELS]));
         };
         if self.below.is_empty() {
             let mut band = self.top.lock();
@@ -279,9 +295,8 @@ impl<T, P: Stamp> Bands<T, P> {
                 return Err((batch, refusal));
             }
             let stamp = self.stamp();
-            band.lanes
-                .push_many(stamp, batch.drain(..), out, |ticket| each(spot(ticket)));
-            return Ok(());
+            let first = band.lanes.push_many(stamp, batch.drain(..), counts);
+            return Ok((stamp.told(), first));
         }
         let wanted = batch
             .iter()
@@ -295,12 +310,15 @@ impl<T, P: Stamp> Bands<T, P> {
             return Err((batch, refusal));
         }
         let stamp = self.stamp();
+        let mut first = [u64::MAX; Priority::LEVELS];
         for (priority, item) in batch.drain(..) {
             let band = guards[self.index(priority)].as_mut();
             let band = band.expect("the item goes there, so it is locked");
-            out.push(each(spot(band.lanes.push(priority, stamp, item))));
+            let number = band.lanes.push(priority, stamp, item).number();
+            let first = &mut first[priority.lane()];
+            *first = number.min(*first);
         }
-        Ok(())
+        Ok((stamp.told(), first))
     }
 
     /// Puts an item back where it stood; closed and full do not matter, it was let in before.
@@ -408,38 +426,31 @@ impl<T, P: Stamp> Bands<T, P> {
         }
     }
 
-    /// Takes the first `max` items, or all there are, in one step, and adds what `each` makes of them to `out`.
-    pub(super) fn pop_batch<R>(
-        &self,
-        max: usize,
-        out: &mut Vec<R>,
-        mut each: impl FnMut(Taken<T, u64>) -> R,
-    ) {
+    /// Takes the first `max` items, or all there are, in one step.
+    pub(super) fn pop_batch(&self, max: usize) -> Items<T> {
+        // A greater batch grows as it is taken; a wrong `max` is not worth a great allocation.
+        let mut many = Many::with_room(max.min(256));
         if P::AGES {
             let mut guards = self.lock_some(|_| true);
             for _ in 0..max {
-                let Found::Item(item) = self.pop_oldest(&mut guards) else {
-                    return;
+                let Found::Item(Taken { ticket: spot, item }) = self.pop_oldest(&mut guards) else {
+                    break;
                 };
-                out.push(each(item));
+                let ticket = ticket(spot);
+                many.push(Taken { ticket, item });
             }
         } else if max != 0 {
-            self.pop_batch_from(0, max, out, &mut each);
+            self.pop_batch_from(0, max, &mut many);
         }
+        P::items(many)
     }
 
-    fn pop_batch_from<R>(
-        &self,
-        index: usize,
-        max: usize,
-        out: &mut Vec<R>,
-        each: &mut impl FnMut(Taken<T, u64>) -> R,
-    ) {
+    fn pop_batch_from(&self, index: usize, max: usize, many: &mut Many<T, P>) {
         let mut band = self.lock_band(index);
-        let got = band.lanes.pop_many(max, out, |item| each(taken(item)));
+        let got = band.lanes.pop_many(max, many);
         self.dismiss(got);
         if got < max && index < self.below.len() {
-            self.pop_batch_from(index + 1, max - got, out, each);
+            self.pop_batch_from(index + 1, max - got, many);
         }
     }
 

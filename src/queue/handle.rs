@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::lanes;
 use super::settings::QueueBuilder;
 use super::wait::Waiters;
-use super::{Pop, PushError, Rejected};
+use super::{Batch, Pop, PushError, Rejected, Tickets};
 use crate::Priority;
 
 /// Names one item in one queue, for as long as the item waits there.
@@ -22,6 +22,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    #[inline]
+    pub(super) fn new(queue: u64, spot: Spot) -> Self {
+        Self { queue, spot }
+    }
+
     /// The level the item was pushed to.
     #[must_use]
     pub fn priority(&self) -> Priority {
@@ -38,6 +43,14 @@ pub struct Popped<T> {
 }
 
 impl<T> Popped<T> {
+    #[inline]
+    pub(super) fn new(queue: u64, taken: lanes::Taken<T, u64>) -> Self {
+        Self {
+            item: taken.item,
+            ticket: Ticket::new(queue, taken.ticket),
+        }
+    }
+
     /// The level the item waited in: the base level, also with aging.
     #[must_use]
     pub fn priority(&self) -> Priority {
@@ -174,23 +187,43 @@ impl<T> Queue<T> {
         self.push(priority, item)
     }
 
-    /// Adds all items in the order given, in one step, or none. Returns their tickets in that order.
+    /// Adds all items in the order given, in one step, or none. Returns their tickets in that order, made as they are
+    /// asked for. Linear in the batch, of which the smaller part is under the locks.
     ///
     /// # Errors
     ///
     /// The batch, unchanged, with [`PushError::Full`] (not now), [`PushError::Oversized`] (never: it is greater than the
     /// capacity) or [`PushError::Closed`] (never).
-    pub fn push_batch(&self, batch: Vec<(Priority, T)>) -> Result<Vec<Ticket>, Rejected<Vec<(Priority, T)>>> {
+    ///
+    /// ```
+    /// use tenfold::{Priority, queue::Queue};
+    ///
+    /// let queue = Queue::new();
+    /// let mut tickets = queue.push_batch(vec![(Priority::MIN, "a"), (Priority::MAX, "b")])?;
+    /// let first = tickets.next().expect("of `a`");
+    /// assert_eq!(queue.remove(first).expect("it waits").item, "a");
+    /// assert_eq!(queue.pop_batch(2).map(|popped| popped.item).collect::<Vec<_>>(), ["b"]);
+    /// # Ok::<(), tenfold::queue::Rejected<Vec<(Priority, &str)>>>(())
+    /// ```
+    pub fn push_batch(&self, batch: Vec<(Priority, T)>) -> Result<Tickets, Rejected<Vec<(Priority, T)>>> {
         let items = batch.len();
         if let Some(capacity) = self.capacity().filter(|&capacity| capacity < items) {
             let reason = PushError::Oversized { items, capacity };
             return Err(Rejected { value: batch, reason });
         }
-        let mut tickets = Vec::with_capacity(items);
-        match on!(self, bands => bands.push_batch(batch, &mut tickets, |spot| self.ticket(spot))) {
-            Ok(()) => {
+        // Before the lock.
+        let mut counts = [0; Priority::LEVELS];
+        let levels: Vec<_> = batch
+            .iter()
+            .map(|&(priority, _)| {
+                counts[priority.lane()] += 1;
+                priority
+            })
+            .collect();
+        match on!(self, bands => bands.push_batch(batch, &counts)) {
+            Ok((place, first)) => {
                 self.waiters.wake(items);
-                Ok(tickets)
+                Ok(Tickets::new(self.id, place, first, levels))
             }
             Err((value, refusal)) => Err(Rejected {
                 value,
@@ -223,11 +256,10 @@ impl<T> Queue<T> {
         self.try_pop()
     }
 
-    /// Takes the first `max` items in one step, or all there are if these are fewer. Linear in what it takes, under the locks.
-    pub fn pop_batch(&self, max: usize) -> Vec<Popped<T>> {
-        // A greater batch grows as it is taken; a wrong `max` is not worth a great allocation.
-        let mut batch = Vec::with_capacity(max.min(256));
-        on!(self, bands => bands.pop_batch(max, &mut batch, |taken| self.popped(taken)));
+    /// Takes the first `max` items in one step, or all there are if these are fewer. Linear in what it takes, under the locks;
+    /// without aging as many as one level has in one chunk of 64 are moved at once.
+    pub fn pop_batch(&self, max: usize) -> Batch<T> {
+        let batch = Batch::new(self.id, on!(self, bands => bands.pop_batch(max)));
         self.freed(batch.len());
         batch
     }
@@ -378,15 +410,12 @@ impl<T> Queue<T> {
 
     #[inline]
     pub(super) fn popped(&self, taken: lanes::Taken<T, u64>) -> Popped<T> {
-        Popped {
-            item: taken.item,
-            ticket: self.ticket(taken.ticket),
-        }
+        Popped::new(self.id, taken)
     }
 
     #[inline]
     fn ticket(&self, spot: Spot) -> Ticket {
-        Ticket { queue: self.id, spot }
+        Ticket::new(self.id, spot)
     }
 
     fn spot(&self, ticket: Ticket) -> Option<Spot> {

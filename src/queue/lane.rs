@@ -27,7 +27,7 @@ const MANY_DEAD: usize = 8;
 const FEW: usize = 8;
 
 /// The items of one chunk in order, each with its place.
-type Items<P, T> = VecDeque<(P, T)>;
+pub(super) type Items<P, T> = VecDeque<(P, T)>;
 /// Emptied chunks waiting to be filled again.
 pub(super) type Spares<P, T> = Vec<Items<P, T>>;
 
@@ -42,6 +42,14 @@ struct Chunk<P, T> {
     items: Items<P, T>,
     /// Place of the first item that was ever in here.
     first: P,
+}
+
+/// Where the items of a batch go.
+pub(super) enum Tail<'a, P, T> {
+    /// At the end of a chunk that has room for all; the lane knows of them already.
+    Items(&'a mut Items<P, T>),
+    /// Into the lane, one by one.
+    Lane(&'a mut Lane<P, T>),
 }
 
 const DEAD: u64 = 1;
@@ -85,7 +93,8 @@ impl<P, T> Chunk<P, T> {
 /// * **N4** bases rise; the numbers given out are below `next`, and only the chunk of `next` can still grow;
 /// * **N5** `dead` counts the dead chunks, and is at most half of all or less than [`MANY_DEAD`]; a chunk without items
 ///   is dead, or the first, or can grow;
-/// * **N6** a chunk that is neither the first nor growing has room for less than four times its items, or for few;
+/// * **N6** a chunk that is neither the first nor the last has room for less than four times its items, or for few; the last
+///   one is settled when the next is opened;
 /// * **N7** `scattered` says whether `aside` holds an item.
 // The order of the fields is kept: a push changes `next` and `live`, a pop `live`. Side by side the compiler loads both as
 // one wide word right after one half of it was stored, which the processor cannot forward.
@@ -176,6 +185,34 @@ impl<P: Copy + Ord, T> Lane<P, T> {
             _ => self.open(number, place, item, spares),
         }
         number
+    }
+
+    /// The number that the next item gets if it is pushed at `place`, and those at the same place after it continue from.
+    pub(super) fn next_at(&self, place: P) -> u64 {
+        if self.live == 0 && Some(place) < self.last {
+            self.next.next_multiple_of(CHUNK as u64)
+        } else {
+            self.next
+        }
+    }
+
+    /// Makes ready for so many items at `place`. Until they are in, N1 does not hold.
+    #[inline]
+    pub(super) fn extend(&mut self, place: P, count: usize) -> Tail<'_, P, T> {
+        let offset = self.next & LOW;
+        let base = base_of(self.next);
+        let fits = self.last <= Some(place)
+            && count <= CHUNK - offset as usize
+            && self.chunks.back().is_some_and(|chunk| chunk.word == base);
+        if !fits {
+            return Tail::Lane(self);
+        }
+        let chunk = self.chunks.back_mut().expect("one was just seen");
+        self.last = Some(place);
+        self.next += count as u64;
+        self.live += count;
+        chunk.mask |= (u64::MAX >> (CHUNK - count)) << offset;
+        Tail::Items(&mut chunk.items)
     }
 
     #[cold]
@@ -269,13 +306,14 @@ impl<P: Copy + Ord, T> Lane<P, T> {
         Some((place, number, item))
     }
 
-    /// Takes up to `max` items in order and adds what `each` makes of them to `out`. Returns how many.
-    pub(super) fn pop_run<R>(
+    /// Takes up to `max` items in order and adds them to `out`; tells `run` of their numbers: a base, and a bit for each.
+    /// Returns how many.
+    pub(super) fn pop_run(
         &mut self,
         max: usize,
         spares: &mut Spares<P, T>,
-        out: &mut Vec<R>,
-        mut each: impl FnMut(P, u64, T) -> R,
+        out: &mut Items<P, T>,
+        mut run: impl FnMut(u64, u64),
     ) -> usize {
         let mut left = max;
         while 0 < left && !self.is_empty() {
@@ -283,27 +321,32 @@ impl<P: Copy + Ord, T> Lane<P, T> {
                 let Some((place, number, item)) = self.pop_merged(spares) else {
                     break;
                 };
-                out.push(each(place, number, item));
+                run(number, 1);
+                out.push_back((place, item));
                 left -= 1;
                 continue;
             }
             let Some(chunk) = self.chunks.front_mut() else {
                 break;
             };
-            let run = left.min(chunk.items.len());
-            // In locals: what is read back from memory right after it was stored would make each item wait for the one
-            // before it.
-            let (base, mut mask) = (chunk.base(), chunk.mask);
-            out.extend(chunk.items.drain(..run).map(|(place, item)| {
-                let number = base + u64::from(mask.trailing_zeros());
-                mask &= mask - 1;
-                each(place, number, item)
-            }));
-            chunk.mask = mask; // N1
-            self.live -= run;
-            left -= run;
-            if mask == 0 {
+            let all = chunk.items.len();
+            if all <= left {
+                run(chunk.base(), chunk.mask);
+                out.append(&mut chunk.items);
+                chunk.mask = 0; // N1
+                self.live -= all;
+                left -= all;
                 self.advance(spares); // N2
+            } else {
+                let mut rest = chunk.mask;
+                for _ in 0..left {
+                    rest &= rest - 1;
+                }
+                run(chunk.base(), chunk.mask ^ rest);
+                out.extend(chunk.items.drain(..left));
+                chunk.mask = rest; // N1
+                self.live -= left;
+                left = 0;
             }
         }
         max - left
@@ -476,7 +519,7 @@ impl<P: Copy + Ord, T> Lane<P, T> {
             );
             let room = chunk.items.capacity();
             assert!(
-                free || room <= FEW || room < 4 * chunk.items.len(),
+                free || at + 1 == self.chunks.len() || room <= FEW || room < 4 * chunk.items.len(),
                 "N6 broken at chunk {at}"
             );
         }

@@ -7,7 +7,8 @@
 
 use std::fmt;
 
-use super::lane::{Lane, LaneIter, Spares};
+use super::batch::{Many, PerLane, Run};
+use super::lane::{Lane, LaneIter, Spares, Tail};
 use crate::Priority;
 
 const NUMBER_BITS: u32 = 60;
@@ -23,18 +24,19 @@ pub struct Ticket<P> {
 }
 
 impl<P> Ticket<P> {
-    fn new(lane: usize, place: P, number: u64) -> Self {
+    #[inline]
+    pub(super) fn new(lane: usize, place: P, number: u64) -> Self {
         Self {
             place,
             word: (lane as u64) << NUMBER_BITS | number,
         }
     }
 
-    fn lane(&self) -> usize {
+    pub(super) fn lane(&self) -> usize {
         usize::try_from(self.word >> NUMBER_BITS).expect("four bits")
     }
 
-    fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         self.word & ((1 << NUMBER_BITS) - 1)
     }
 
@@ -154,31 +156,42 @@ impl<T, P: Copy + Ord> Lanes<T, P> {
         Ticket::new(index, place, number)
     }
 
-    /// Adds items in their order, all at `place`, and adds what `each` makes of their tickets to `out`. Faster than as
-    /// many [`Self::push`].
-    pub fn push_many<R>(
+    /// Adds items in their order, all at `place`. `counts`: how many go to each lane. Returns the number of the first in each
+    /// lane; those of one lane follow one another.
+    ///
+    /// What a lane keeps of its items is brought up to date once for all that it gets, not once for each.
+    pub(super) fn push_many(
         &mut self,
         place: P,
-        items: impl IntoIterator<Item = (Priority, T)>,
-        out: &mut Vec<R>,
-        mut each: impl FnMut(Ticket<P>) -> R,
-    ) {
-        let Self {
-            lanes, start, spares, ..
-        } = self;
-        // Counted in locals, so that no item waits for the count of the one before it to come back from memory.
-        let (mut occupied, before) = (0, out.len());
-        out.extend(items.into_iter().map(|(priority, item)| {
-            let index = priority.lane();
-            let lane = match &mut lanes[index] {
+        items: impl Iterator<Item = (Priority, T)>,
+        counts: &PerLane<usize>,
+    ) -> PerLane<u64> {
+        let mut first = [0; Priority::LEVELS];
+        let mut tails = [const { None }; Priority::LEVELS];
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let count = counts[index];
+            if count == 0 {
+                continue;
+            }
+            let lane = match lane {
                 Some(lane) => lane,
-                none => open(none, *start),
+                none => open(none, self.start),
             };
-            occupied |= 1 << index;
-            each(Ticket::new(index, place, lane.push(place, item, spares)))
-        }));
-        self.occupied |= occupied; // I1
-        self.len += out.len() - before; // I2
+            first[index] = lane.next_at(place);
+            tails[index] = Some(lane.extend(place, count));
+            self.occupied |= 1 << index; // I1
+            self.len += count; // I2
+        }
+        for (priority, item) in items {
+            match &mut tails[priority.lane()] {
+                Some(Tail::Items(tail)) => tail.push_back((place, item)),
+                Some(Tail::Lane(lane)) => {
+                    lane.push(place, item, &mut self.spares);
+                }
+                None => unreachable!("the counts are those of the items"),
+            }
+        }
+        first
     }
 
     /// Puts an item that was taken out back to exactly where it stood, under the ticket it had.
@@ -245,28 +258,20 @@ impl<T, P: Copy + Ord> Lanes<T, P> {
         })
     }
 
-    /// Takes up to `max` items in order and adds what `each` makes of them to `out`. Returns how many. Faster than as
-    /// many [`Self::pop_first`].
-    pub fn pop_many<R>(
-        &mut self,
-        max: usize,
-        out: &mut Vec<R>,
-        mut each: impl FnMut(Taken<T, P>) -> R,
-    ) -> usize {
+    /// Takes up to `max` items in order and adds them to `many`. Returns how many.
+    pub(super) fn pop_many(&mut self, max: usize, many: &mut Many<T, P>) -> usize {
         let mut got = 0;
+        let Many { items, runs, .. } = many;
         while got < max
             && let Some(top) = self.top()
-            && let index = top.lane()
-            && let Some(lane) = &mut self.lanes[index]
+            && let lane = top.lane()
+            && let Some(from) = &mut self.lanes[lane]
         {
-            let run = lane.pop_run(max - got, &mut self.spares, out, |place, number, item| {
-                each(Taken {
-                    ticket: Ticket::new(index, place, number),
-                    item,
-                })
+            let run = from.pop_run(max - got, &mut self.spares, items, |base, mask| {
+                runs.push(Run { lane, base, mask });
             });
-            if lane.is_empty() {
-                self.occupied &= !(1 << index); // I1
+            if from.is_empty() {
+                self.occupied &= !(1 << lane); // I1
             }
             self.len -= run; // I2
             got += run;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
+use super::super::batch::Many;
 use super::{Lanes, Taken, Ticket};
 use crate::Priority;
 
@@ -50,6 +51,11 @@ enum Op {
         level: u8,
         back: u32,
     },
+    /// All of one place.
+    PushMany {
+        levels: Vec<u8>,
+        back: u32,
+    },
     Pop,
     PopMany(usize),
     Remove(usize),
@@ -72,6 +78,8 @@ fn op() -> impl Strategy<Value = Op> {
     let level = prop_oneof![3 => 1_u8..=2, 1 => 1_u8..=10];
     prop_oneof![
         40 => (level.clone(), prop_oneof![9 => Just(0_u32), 1 => 0_u32..400]).prop_map(|(level, back)| Op::Push { level, back }),
+        3 => (prop::collection::vec(level.clone(), 0..90), prop_oneof![3 => Just(0_u32), 1 => 0_u32..400])
+            .prop_map(|(levels, back)| Op::PushMany { levels, back }),
         12 => Just(Op::Pop),
         2 => (0_usize..90).prop_map(Op::PopMany),
         4 => any::<usize>().prop_map(Op::Remove),
@@ -113,6 +121,28 @@ fn agrees(ops: Vec<Op>) {
                 given.push(ticket);
                 model.push(at(level), place, item, ticket);
             }
+            Op::PushMany { levels, back } => {
+                let place = place.saturating_sub(back);
+                let mut counts = [0; Priority::LEVELS];
+                for level in &levels {
+                    counts[at(*level).lane()] += 1;
+                }
+                let items = levels
+                    .iter()
+                    .zip(item + 1..)
+                    .map(|(level, item)| (at(*level), item));
+                let mut numbers = lanes.push_many(place, items, &counts);
+                for level in levels {
+                    item += 1;
+                    let number = &mut numbers[at(level).lane()];
+                    let ticket = Ticket::new(at(level).lane(), place, *number);
+                    *number += 1;
+                    assert!(seen.insert(ticket), "a ticket was given twice");
+                    assert_eq!(lanes.get(ticket), Some(&item));
+                    given.push(ticket);
+                    model.push(at(level), place, item, ticket);
+                }
+            }
             Op::Pop => {
                 let first = lanes.first().map(|(ticket, item)| Taken { ticket, item: *item });
                 let popped = lanes.pop_first();
@@ -125,9 +155,10 @@ fn agrees(ops: Vec<Op>) {
             Op::PopMany(max) => {
                 let mut expected = model.sorted();
                 expected.truncate(max);
-                let mut popped = Vec::new();
-                let got = lanes.pop_many(max, &mut popped, |taken| taken);
-                assert_eq!(got, expected.len());
+                let mut many = Many::with_room(0);
+                let got = lanes.pop_many(max, &mut many);
+                let popped: Vec<_> = many.collect();
+                assert_eq!((got, popped.len()), (expected.len(), expected.len()));
                 let order: Vec<_> = popped.iter().map(|taken| (taken.ticket, taken.item)).collect();
                 assert_eq!(order, expected);
                 for taken in popped {

@@ -22,6 +22,7 @@
 //! * `lane`: one level. A ring of chunks of 64 numbers each, a mask in each chunk, and a tree for what came out of order.
 //! * [`lanes`]: ten of them and a bitmap; levels, tickets, iteration.
 //! * `bands`: the locks, and the one rule that makes every answer one of an instant: hold all the locks it depends on.
+//! * `batch`: what batches give, tickets and items, made when they are asked for.
 //! * `wait`: the line of waiters, and why no wake-up is lost. `pop`, `room`: the futures that wait for an item and for room,
 //!   and the thread that sleeps on one.
 //! * `fault`: deliberate mistakes, so that the models in `loom_tests` are seen to fail.
@@ -60,6 +61,7 @@
 //! [`Queue::push_until`] sleep, [`Queue::push_wait`] is a future. Nobody is woken, and no waker is cloned or dropped, while a lock is held.
 
 mod bands;
+mod batch;
 mod error;
 mod fault;
 mod handle;
@@ -71,6 +73,7 @@ mod room;
 mod settings;
 mod wait;
 
+pub use batch::{Batch, Tickets};
 pub use error::{Closed, PushError, Rejected, SettingsError, WaitError};
 pub use handle::{Popped, Queue, Ticket};
 pub use lanes::Lanes;

@@ -300,7 +300,7 @@ fn q3_an_item_that_is_put_back_is_first_again() {
     assert!(queue.remove(ticket).is_none());
     queue.put_back(second).unwrap();
     assert_eq!(queue.put_back(first).unwrap(), ticket);
-    let order: Vec<_> = queue.pop_batch(9).into_iter().map(Popped::into_item).collect();
+    let order: Vec<_> = queue.pop_batch(9).map(Popped::into_item).collect();
     assert_eq!(order, [0, 1, 2, 3, 4]);
 }
 
@@ -351,7 +351,7 @@ fn q4_full_is_later_and_closed_is_never() {
     assert_eq!(queue.pop_blocking().unwrap().item, "a");
     assert_eq!(queue.pop_blocking().unwrap().item, "d");
     assert_eq!(queue.pop_blocking().unwrap_err(), Closed);
-    assert_eq!(queue.push_batch(Vec::new()).unwrap(), []);
+    assert_eq!(queue.push_batch(Vec::new()).unwrap().len(), 0);
 }
 
 #[test]

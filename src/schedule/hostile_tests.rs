@@ -113,10 +113,11 @@ fn s5_hostile_input_is_answered_within_its_steps() {
             Ok(11),
             rrule("DTSTART:00010101T000000 RRULE:FREQ=DAILY;BYSETPOS=-1"),
         ),
+        (100, Err(NeverFires), rrule("FREQ=SECONDLY EXRULE:FREQ=SECONDLY")),
         (
             6_000_000,
             Err(NeverFires),
-            rrule("FREQ=SECONDLY EXRULE:FREQ=SECONDLY"),
+            rrule("FREQ=SECONDLY;BYSECOND=1,2 EXRULE:FREQ=SECONDLY;BYSECOND=2,1,3"),
         ),
         (
             400_000,

@@ -35,13 +35,16 @@ pub(crate) struct Recurrence {
 
 impl Recurrence {
     pub(crate) fn parse(text: &str) -> Result<Self, ScheduleError> {
-        let this = parse::parse(text)?;
+        let mut this = parse::parse(text)?;
         // A rule whose end lies before its start has ended; one that finds no time can never fire, and would be
         // searched again and again.
         let fires =
             |rule: &Rule| rule.until < rule.start || RuleCursor::new(rule, rule.start).peek().is_some();
         let ended = !this.rules.is_empty() && this.rules.iter().all(|rule| rule.until < rule.start);
         let all_fire = this.rules.iter().chain(&this.without_rules).all(fires);
+        // A rule that an EXRULE repeats gives no date: it goes, instead of being walked to the end of the bound.
+        let without = &this.without_rules;
+        this.rules.retain(|rule| !without.contains(rule));
         if all_fire && (ended || SetCursor::new(&this, civil::FIRST).peek().is_some()) {
             return Ok(this);
         }
@@ -203,6 +206,22 @@ mod tests {
                 assert_eq!(SetCursor::new(&set, at + 1).peek(), walker.peek(), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_rule_that_an_exrule_repeats_gives_nothing_and_costs_nothing() {
+        for text in [
+            "FREQ=SECONDLY RDATE:20300101T000000 EXRULE:FREQ=SECONDLY;UNTIL=20290101T000000 EXRULE:INTERVAL=1;FREQ=SECONDLY",
+            "RRULE:FREQ=SECONDLY RRULE:FREQ=YEARLY;BYMONTH=1 EXRULE:FREQ=SECONDLY;BYMONTH=2 EXRULE:FREQ=SECONDLY",
+        ] {
+            let set = Recurrence::parse(text);
+            assert!(set.is_err(), "the EXRULE takes the other dates too: {text}");
+        }
+        let text = "FREQ=SECONDLY RRULE:FREQ=SECONDLY;BYSECOND=7 EXRULE:FREQ=SECONDLY;BYSECOND=7";
+        assert_eq!(
+            times(text, "2020-01-01T00:00:06", 2),
+            ["2020-01-01 00:00:06", "2020-01-01 00:00:08"]
+        );
     }
 
     #[test]
