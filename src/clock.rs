@@ -1,7 +1,8 @@
 //! Where time comes from. The engine asks a [`Clock`]; nothing else in the crate reads the machine's time.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -44,7 +45,8 @@ fn micros_of(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The machine's clocks. The default of an engine.
+/// The machine's clocks. The default of an engine, which reads the wall clock at most every half millisecond and goes on from there
+/// by the monotonic one: what somebody sets the machine's time to is seen that much later.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     origin: std::time::Instant,
@@ -87,14 +89,41 @@ impl Clock for SystemClock {
         reason = "this is the one place that reads the machine's time"
     )]
     fn micros(&self) -> (i64, i64) {
+        let now = std::time::Instant::now();
+        let mono = micros_of(now.saturating_duration_since(self.origin));
+        let process = micros_of(now.saturating_duration_since(*PROCESS));
+        // wall-read: pairs with the `Release` below; who sees when the wall clock was read sees what it said then, or later.
+        let read_at = READ_AT.load(Ordering::Acquire);
+        if process.saturating_sub(read_at) < READ_EVERY {
+            return (process.saturating_add(AHEAD.load(Ordering::Relaxed)), mono);
+        }
         let wall = match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
             Ok(since) => micros_of(since),
             // Down, as the calendar does it.
             Err(before) => -micros_of(before.duration() + Duration::from_nanos(999)),
         };
-        (wall, micros_of(self.origin.elapsed()))
+        AHEAD.store(wall.saturating_sub(process), Ordering::Relaxed);
+        // wall-read: pairs with the `Acquire` above.
+        READ_AT.store(process, Ordering::Release);
+        (wall, mono)
     }
 }
+
+/// How long a reading of the wall clock is carried on, in microseconds. Reading one clock is a good part of a short call.
+const READ_EVERY: i64 = 500;
+
+/// The monotonic time of this process begins here.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the machine's time"
+)]
+static PROCESS: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+
+/// When the wall clock was read last, in the time of this process; before all time when it was not.
+static READ_AT: AtomicI64 = AtomicI64::new(i64::MIN);
+
+/// How far the wall clock was ahead of the time of this process then.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
 
 /// A clock that stands still until it is told to move, for tests and simulations. Clones share one time.
 ///
@@ -157,7 +186,9 @@ mod tests {
         }
         let clock = SystemClock::new();
         let (before, between, after) = (clock.now(), clock.micros(), clock.now());
-        assert!((before.wall.timestamp_micros()..=after.wall.timestamp_micros()).contains(&between.0));
+        // The wall clock is carried on by the other one, which it may be adjusted against meanwhile.
+        let wall = before.wall.timestamp_micros() - READ_EVERY..=after.wall.timestamp_micros() + READ_EVERY;
+        assert!(wall.contains(&between.0), "{} is not in {wall:?}", between.0);
         assert!((micros_of(before.mono)..=micros_of(after.mono)).contains(&between.1));
     }
 }

@@ -60,7 +60,21 @@ pub(crate) struct Past {
 }
 
 impl Past {
+    /// Adds a state with its kind's own name and no message; else as [`push`](Self::push).
+    #[inline]
+    pub(crate) fn push_plain(&mut self, kind: StateType, at: i64, most: usize) {
+        if most > 0
+            && let Some(free) = self.first.iter().position(Option::is_none)
+        {
+            self.first[free] = Some(kind);
+            self.first_at[free] = at;
+        } else {
+            self.push(Left { at, kind, said: None }, most);
+        }
+    }
+
     /// Adds a state; keeps at most `most`, of which there must be none or more than three.
+    #[cold]
     pub(crate) fn push(&mut self, left: Left, most: usize) {
         if most == 0 {
             return;

@@ -1,6 +1,7 @@
 //! Beyond "what runs next": looking ahead, a chosen run, and several at once (C4).
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 
 use chrono::{DateTime, Utc};
 
@@ -65,8 +66,10 @@ impl Engine {
         self.call(|core| core.claim_run(run))
     }
 
-    /// Waiting runs of a scope, claiming nothing: first those that are due in claim order, whether limits let them in or not; then those
-    /// that are not due yet, by instant. At most `n` (1 to [`MAX_BATCH`]) of those whose due instant is neither before
+    /// Waiting runs of a scope, claiming nothing: first those that are due in claim order, whether something stops them or not; then those
+    /// that are not due yet, by instant. Runs that may start stand in the order in which claims would take them, each ended before
+    /// the next; one that is stopped stands in its place in its pool, before the next of that pool that may start, and where
+    /// none may, at the end. At most `n` (1 to [`MAX_BATCH`]) of those whose due instant is neither before
     /// `after` nor past `before`.
     ///
     /// Looks at each set of limits that waits in the scope, and at what comes before the last run it lists.
@@ -111,13 +114,29 @@ impl Core {
 
     /// What is due in a queue, in claim order: what waits in line, and between that what kept its slots.
     fn line_of(&self, queue: u32) -> impl Iterator<Item = (Head, u32)> {
-        let mut kept = self.queues[queue as usize].holding.iter().copied().peekable();
-        let mut ready = self.ready.in_order(queue).peekable();
-        std::iter::from_fn(move || match (kept.peek(), ready.peek()) {
-            (Some(kept), Some(first)) if first < kept => ready.next(),
-            (Some(_), _) => kept.next(),
-            (None, _) => ready.next(),
-        })
+        merged(self.kept_of(queue), self.ready.in_order(queue))
+    }
+
+    /// Of these, the runs that a claim would take now, were it to take them all.
+    fn startable_of(&self, pool: u32, queue: u32) -> impl Iterator<Item = (Head, u32)> {
+        let of = self.catalog.queues.get(queue).map(|held| &held.data);
+        let pool_data = self.catalog.pools.get(pool).map(|held| &held.data);
+        let paused = pool_data.is_some_and(|data| data.is_paused) || of.is_some_and(|data| data.is_paused);
+        let over = |limit: Option<u32>, held: u32| limit.is_some_and(|limit| limit <= held);
+        let full = over(
+            pool_data.and_then(|data| data.concurrency_limit),
+            self.pools[pool as usize].held,
+        ) || over(
+            of.and_then(|data| data.concurrency_limit),
+            self.queues[queue as usize].held,
+        );
+        let ready = (!full).then(|| self.ready.may_start(queue));
+        let kept = (!paused).then(|| self.kept_of(queue));
+        merged(kept.into_iter().flatten(), ready.into_iter().flatten())
+    }
+
+    fn kept_of(&self, queue: u32) -> impl Iterator<Item = (Head, u32)> {
+        self.queues[queue as usize].holding.iter().copied()
     }
 
     fn peek(
@@ -130,25 +149,29 @@ impl Core {
         let after = after.map_or(i64::MIN, |at| at.timestamp_micros());
         let before = before.map_or(i64::MAX, |at| at.timestamp_micros());
         let pools = self.rows_of(scope)?;
-        // Inside a pool by queue; between pools by level and place of what each has first.
+        // Of each pool its runs, by queue, and those of them that may start.
         let mut lines: Vec<_> = pools
             .iter()
-            .map(|(_, queues)| {
-                let runs = queues.iter().flat_map(|&queue| self.line_of(queue));
-                runs.filter(|(head, _)| (after..=before).contains(&head.line.due))
-                    .peekable()
+            .map(|(pool, queues)| {
+                let line = queues.iter().flat_map(|&queue| self.line_of(queue));
+                let startable = queues.iter().flat_map(|&queue| self.startable_of(*pool, queue));
+                (line.peekable(), startable.peekable())
             })
             .collect();
-        let mut heads: BTreeMap<Head, usize> = BTreeMap::new();
-        for (at, line) in lines.iter_mut().enumerate() {
-            heads.extend(line.peek().map(|(head, _)| (*head, at)));
+        let mut turns: BTreeMap<Turn, usize> = BTreeMap::new();
+        for (at, (line, startable)) in lines.iter_mut().enumerate() {
+            turns.extend(turn_of(line, startable).map(|turn| (turn, at)));
         }
         let mut rows = Vec::new();
         while rows.len() < n
-            && let Some((_, at)) = heads.pop_first()
+            && let Some((_, at)) = turns.pop_first()
         {
-            rows.extend(lines[at].next().map(|(_, row)| row));
-            heads.extend(lines[at].peek().map(|(head, _)| (*head, at)));
+            let (line, startable) = &mut lines[at];
+            if let Some((head, row)) = line.next() {
+                startable.next_if(|&(_, first)| first == row);
+                rows.extend((after..=before).contains(&head.line.due).then_some(row));
+            }
+            turns.extend(turn_of(line, startable).map(|turn| (turn, at)));
         }
         if rows.len() < n && after <= before {
             let queues = pools.iter().flat_map(|(_, queues)| queues);
@@ -177,4 +200,28 @@ impl Core {
             })
             .collect())
     }
+}
+
+/// When a pool's turn to be listed comes: with the first of its runs that may start; where none may, after all others.
+type Turn = (bool, Head);
+
+fn turn_of(
+    line: &mut Peekable<impl Iterator<Item = (Head, u32)>>,
+    startable: &mut Peekable<impl Iterator<Item = (Head, u32)>>,
+) -> Option<Turn> {
+    let turn = startable.peek().map(|&(head, _)| (false, head));
+    turn.or_else(|| line.peek().map(|&(head, _)| (true, head)))
+}
+
+/// Two lists in claim order as one.
+fn merged(
+    one: impl Iterator<Item = (Head, u32)>,
+    other: impl Iterator<Item = (Head, u32)>,
+) -> impl Iterator<Item = (Head, u32)> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(first), Some(second)) if second < first => other.next(),
+        (Some(_), _) => one.next(),
+        (None, _) => other.next(),
+    })
 }

@@ -432,8 +432,12 @@ impl Core {
                 super::graph::is_arrow(before, state),
                 "R3 broken: {before} -> {state}"
             );
-            let left = Left::new(before, run.state_name.clone(), run.message.take(), run.state_at);
-            run.past.push(left, most);
+            if run.message.is_none() && run.state_name.is(&before.default_name()) {
+                run.past.push_plain(before, run.state_at, most);
+            } else {
+                let left = Left::new(before, run.state_name.clone(), run.message.take(), run.state_at);
+                run.past.push(left, most);
+            }
         }
         if run.state == Some(StateType::Running) && state != StateType::Running {
             run.total_run = run
@@ -630,11 +634,16 @@ impl Core {
 
     /// Removes finished runs that are over the count or the age. At most two for each that finishes, so no call pays for
     /// a long past.
+    #[inline]
     pub(crate) fn prune(&mut self) {
         let oldest = self.wall.saturating_sub(self.settings.finished_age);
         if self.finished.len() <= self.settings.finished_runs && self.finished.begins_at() >= oldest {
             return;
         }
+        self.prune_some();
+    }
+
+    fn prune_some(&mut self) {
         for _ in 0..if fault!(RecordsPileUp) { 0 } else { 2 } {
             let Some((end, row, id)) = self.finished.first() else {
                 return;

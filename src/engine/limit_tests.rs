@@ -433,6 +433,29 @@ fn l8_the_number_of_limits_is_bounded() {
 }
 
 #[test]
+fn l8_a_book_full_of_drained_limits_takes_runs_under_new_names() {
+    let clock = ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+    let engine = Engine::builder().clock(clock.clone()).limits(3).build().unwrap();
+    engine.flow("f").unwrap();
+    engine.define_limit(LimitSpec::new("ip:*", 1).decay(1.0)).unwrap();
+    for round in 0..20 {
+        let runs = [0, 1].map(|n| submit(&engine, NewRun::of("f").slot(format!("ip:{round}.{n}"))));
+        let full = engine.submit(NewRun::of("f").slot("ip:more"));
+        assert!(matches!(
+            full,
+            Err(Error::LimitRequest(RequestError::TooManyLimits { .. }))
+        ));
+        for run in runs {
+            let claim = take(&engine);
+            assert_eq!(claim.run(), run);
+            end(&engine, &claim);
+        }
+        clock.advance(Duration::from_secs(2));
+        engine.check_invariants();
+    }
+}
+
+#[test]
 fn a_wrong_definition_or_change_of_a_limit_is_refused() {
     let (engine, _) = engine();
     engine.define_limit(LimitSpec::new("db", 1)).unwrap();

@@ -332,14 +332,15 @@ impl Core {
         let Some(limits) = body.limits.clone() else {
             return body;
         };
+        let now = self.mono_time();
         let book = &mut self.limits.book;
+        book.make_way(now);
         let mut names = limits.request.iter().zip(&limits.keys);
         let current = limits.keys.len() == limits.request.iter().len()
             && names.all(|((name, _), key)| key.is_some() && book.find(name) == *key);
         let keys = if current {
             limits.keys.clone()
         } else {
-            let now = Duration::from_micros(u64::try_from(self.mono).unwrap_or(0));
             let keys: Vec<_> = limits
                 .request
                 .iter()

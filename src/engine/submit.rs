@@ -170,7 +170,7 @@ impl Core {
         }
     }
 
-    fn prepare(&self, new: NewRun, vouched: &Vouched) -> Result<Prepared, Error> {
+    fn prepare(&mut self, new: NewRun, vouched: &Vouched) -> Result<Prepared, Error> {
         let (flow, deployment) = self.target_rows(&new.target)?;
         let work = deployment.and_then(|row| self.deployments[row as usize].as_ref());
         let template = match work {
@@ -206,6 +206,10 @@ impl Core {
             fingerprint: 0,
         };
         let defaults = prepared.body.limits.clone();
+        if !new.limits.is_empty() {
+            let now = self.mono_time();
+            self.limits.book.make_way(now);
+        }
         let limits = if new.limits.is_empty() {
             if let Some(defaults) = &defaults {
                 // What it could never be granted is said at once; what is gone is passed over.
@@ -437,7 +441,7 @@ impl Core {
             words.map(|name| Text::of(name.leak())).collect()
         });
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits are wanted")]
-        let at = self.ids.random().next() as usize % NAMES.len();
+        let at = self.ids.random().next() as usize % (FIRST.len() * SECOND.len());
         NAMES[at].clone()
     }
 }

@@ -219,3 +219,25 @@ fn c3_a_full_engine_pool_or_queue_closes_its_scope_and_leaves_its_runs_ready() {
     assert_eq!(engine.claim(&Scope::all()).unwrap().unwrap_err(), Empty::Full);
     engine.check_invariants();
 }
+
+#[test]
+fn t3_a_report_takes_no_lock_and_owns_nothing() {
+    fn owns_nothing<T: Copy>(of: T) -> T {
+        of
+    }
+    let (engine, _) = engine();
+    engine.flow("f").unwrap();
+    engine.submit("f").unwrap();
+    let (sender, told) = std::sync::mpsc::channel();
+    // Whoever takes the engine's lock now waits until this test is over.
+    let core = engine.shared.core.lock();
+    let reader = engine.clone();
+    let thread = std::thread::spawn(move || sender.send(owns_nothing(reader.snapshot())).unwrap());
+    let report = told.recv_timeout(Duration::from_secs(60));
+    drop(core);
+    thread.join().unwrap();
+    assert_eq!(
+        report.expect("T3: the report waited for the lock").queued_tasks,
+        1
+    );
+}

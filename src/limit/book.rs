@@ -222,6 +222,7 @@ impl Book {
     pub fn define(&mut self, spec: LimitSpec, now: Duration) -> Result<LimitKey, SpecError> {
         check_name(&spec.name)?;
         let rate = Rate::per_second(spec.slot_decay_per_second)?;
+        self.make_way(now);
         if let Some(&index) = self.names.get(spec.name.as_str()) {
             let limit = &mut self.limits[index as usize];
             if limit.made_by.take().is_none() {

@@ -287,6 +287,54 @@ fn l8_a_made_rate_is_remembered_until_it_has_drained() {
 }
 
 #[test]
+fn l8_a_drained_limit_that_is_named_beside_a_new_one_is_not_swept() {
+    // It was found, then swept to make room for the other, and what was asked of it went to the other's place.
+    let mut book = book([LimitSpec::new("ip:*", 1).decay(1.0)]);
+    book.increment(["ip:a"], 1, Mode::RateLimit, T0).unwrap();
+    let demand = book.resolve([("ip:b", 1), ("ip:a", 1)], T0 + secs(9)).unwrap();
+    let mut names: Vec<_> = demand
+        .asks()
+        .iter()
+        .map(|ask| book.name(ask.limit).unwrap().to_string())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["ip:a", "ip:b"]);
+    let both = book
+        .increment(["ip:d", "ip:a"], 1, Mode::RateLimit, T0 + secs(20))
+        .unwrap();
+    assert_eq!(both.limits.len(), 2);
+    assert!(
+        both.limits
+            .iter()
+            .all(|&limit| book.held(limit, T0 + secs(20)) == 1)
+    );
+    book.check_invariants();
+}
+
+#[test]
+fn l8_a_book_full_of_drained_limits_takes_a_new_name() {
+    let mut book = Book::with_limits_max(101);
+    book.define(LimitSpec::new("ip:*", 1).decay(1.0), T0).unwrap();
+    for n in 0..100 {
+        book.increment([format!("ip:{n}").as_str()], 1, Mode::RateLimit, T0)
+            .unwrap();
+    }
+    let full = book.increment(["ip:new"], 1, Mode::RateLimit, T0);
+    assert!(
+        matches!(
+            full,
+            Err(IncrementError::Request(RequestError::TooManyLimits { .. }))
+        ),
+        "{full:?}"
+    );
+    let later = T0 + secs(2);
+    book.increment(["ip:new"], 1, Mode::RateLimit, later).unwrap();
+    book.resolve([("ip:x", 1)], later).unwrap();
+    book.define(LimitSpec::new("db", 1), later).unwrap();
+    book.check_invariants();
+}
+
+#[test]
 fn a_full_book_refuses_and_stays_as_it_is() {
     let mut book = Book::with_limits_max(2);
     book.define(LimitSpec::new("t:*", 1), T0).unwrap();

@@ -212,6 +212,7 @@ impl Book {
         mode: Mode,
         now: Duration,
     ) -> Result<(Demand, Incremented), IncrementError> {
+        self.make_way(now);
         let mut found: Vec<(&str, Named)> = Vec::new();
         let mut unknown: Vec<String> = Vec::new();
         let mut not_rates = Vec::new();

@@ -11,9 +11,10 @@ use super::book::{Book, Kind, NIL};
 use super::demand::{Ask, Demand, LimitKey, REQUEST_LIMITS_MAX, RequestError};
 use super::spec::{check_name, template_prefix};
 
-/// Draining limits looked at each time a template makes another, so that they cannot pile up: two leave for one that
-/// comes.
-const SWEPT_PER_NEW: usize = 2;
+/// Draining limits looked at for each request, so that they cannot pile up: two leave for one that comes.
+const SWEPT: usize = 2 * REQUEST_LIMITS_MAX;
+/// So many are looked at by who finds the book full.
+const SWEPT_WHEN_FULL: usize = 64;
 
 /// What a name stands for.
 pub(crate) enum Named {
@@ -39,6 +40,7 @@ impl Book {
         request: impl IntoIterator<Item = (&'a str, u32)>,
         now: Duration,
     ) -> Result<Demand, RequestError> {
+        self.make_way(now);
         let found = self.check_request(request)?;
         let mut demand = Demand::new();
         for (name, weight, named) in found.into_iter().flatten() {
@@ -162,6 +164,13 @@ impl Book {
         Ok(())
     }
 
+    /// Forgets what has drained of the limits that templates made, the longest unseen first and a bounded number of them: who
+    /// comes again and again gets around all of them. Before names are looked up, so that no limit goes that was just found.
+    pub(crate) fn make_way(&mut self, now: Duration) {
+        let full = self.places_left() < REQUEST_LIMITS_MAX;
+        self.sweep(if full { SWEPT_WHEN_FULL } else { SWEPT }, now);
+    }
+
     /// Refuses more new limits than the book keeps.
     pub(super) fn check_places(&self, new: usize) -> Result<(), RequestError> {
         if self.places_left() < new {
@@ -176,7 +185,6 @@ impl Book {
             Named::Limit(limit) => return limit,
             Named::Made { by } => by,
         };
-        self.sweep(SWEPT_PER_NEW, now);
         let name: Arc<str> = name.into();
         let template = &self.limits[by.index()];
         let (slots, active, rate, decay) = (template.slots, template.active, template.rate, template.decay);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tenfold::clock::Clock;
 use tenfold::engine::Outcome;
-use tenfold::model::StateType;
+use tenfold::model::{Place, StateType};
 use tenfold::{Ended, NewRun, Retry};
 
-use crate::support::{engine, level, take};
+use crate::support::{Random, engine, level, still, take};
 
 #[test]
 fn r5_an_attempt_that_failed_without_having_begun_uses_up_a_retry() {
@@ -139,4 +139,66 @@ fn take_attempt(engine: &tenfold::Engine, stale: &tenfold::engine::Claim) -> Opt
     assert!(engine.begin(stale).is_err());
     assert!(engine.give_back(stale).is_err());
     engine.complete(stale, Outcome::Cancelled).ok()
+}
+
+#[test]
+fn r1_every_accepted_run_is_in_one_place_until_retention_removes_it() {
+    for seed in 0..20 {
+        let (builder, clock) = still();
+        let engine = builder.limit(3).finished_runs(4).build().unwrap();
+        engine.flow("f").unwrap();
+        let (mut random, mut runs, mut claims) = (Random::new(seed), Vec::new(), Vec::new());
+        for _ in 0..200 {
+            match random.below(8) {
+                0 | 1 => {
+                    let mut new = NewRun::of("f").retry(Retry::fixed(1, Duration::from_secs(2)));
+                    if random.below(3) == 0 {
+                        new = new.not_before(engine.now().unwrap() + TimeDelta::seconds(3));
+                    }
+                    runs.push(engine.submit(new).unwrap().id);
+                }
+                2 | 3 => {
+                    if let Ok(claim) = engine.claim(&tenfold::Scope::all()).unwrap() {
+                        claims.push(claim);
+                    }
+                }
+                4 | 5 if !claims.is_empty() => {
+                    let claim = claims.swap_remove(random.below(claims.len()));
+                    let end = [
+                        Outcome::Completed(().into()),
+                        Outcome::failed("no"),
+                        Outcome::Cancelled,
+                    ];
+                    let end = end[random.below(3)].clone();
+                    engine.complete(&claim, end).unwrap();
+                }
+                6 if !runs.is_empty() => drop(engine.cancel(runs[random.below(runs.len())])),
+                _ => clock.advance(Duration::from_secs(1)),
+            }
+            engine.advance().unwrap();
+            let (report, mut places) = (engine.snapshot(), [0; 4]);
+            let mut gone = 0;
+            for &run in &runs {
+                match engine.run(run).map(|run| run.place) {
+                    Ok(Place::Scheduled) => places[0] += 1,
+                    Ok(Place::Ready | Place::Blocked) => places[1] += 1,
+                    Ok(Place::Claimed) => places[2] += 1,
+                    Ok(Place::Finished) => places[3] += 1,
+                    Ok(place) => panic!("nothing was put {place:?}"),
+                    Err(_) => gone += 1,
+                }
+            }
+            let told = [
+                report.scheduled,
+                report.queued_tasks,
+                report.processing_tasks,
+                report.finished,
+            ];
+            assert_eq!(places, told, "seed {seed}");
+            let ended = report.totals.completed + report.totals.failed + report.totals.cancelled;
+            let ended = usize::try_from(ended).unwrap();
+            assert_eq!(gone, ended.saturating_sub(4), "retention takes ended runs alone");
+        }
+        assert!(runs.len() > 20);
+    }
 }

@@ -77,10 +77,10 @@ pub(super) fn order(names: usize) -> impl Strategy<Value = Order> {
     let timeout = prop::option::weighted(0.2, 1..5_u64);
     let target = prop_oneof![12 => 0..4_usize, 4 => Just(4), 1 => Just(5)];
     let queue = prop::option::weighted(0.6, 0..6_usize);
-    let named = prop::sample::subsequence(vec![0, 1, 2, 3], 0..=names);
+    let named = prop::sample::subsequence(vec![0, 1, 2, 3, 5], 0..=names);
     let named = (
         named,
-        prop::collection::vec(prop_oneof![3 => Just(1), 1 => Just(2), 1 => Just(3)], 4),
+        prop::collection::vec(prop_oneof![3 => Just(1), 1 => Just(2), 1 => Just(3)], 5),
     );
     let named =
         named.prop_map(|(names, weights): (Vec<usize>, Vec<u32>)| names.into_iter().zip(weights).collect());

@@ -100,6 +100,8 @@ pub(super) struct Model {
     /// Every limit that there ever was.
     pub(super) named: Vec<ModelLimit>,
     pub(super) leases: Vec<ModelLease>,
+    /// Of the limit that drains: what was in it at an instant, and what its holders held then.
+    pub(super) bucket: (i64, i64, i64),
     pub(super) with_names: bool,
     pub(super) retried: u64,
     pub(super) claimed: u64,
@@ -230,8 +232,9 @@ impl Model {
         let seen = self.wall;
         self.wall = self.wall.max(wall);
         self.clock = wall;
+        // Somebody may be let in by time alone.
+        self.stirred = self.mono < mono && self.awaits_drain();
         self.mono = mono;
-        self.stirred = false;
         loop {
             let alarm = (0..self.alarms.len())
                 .filter(|&at| self.alarms[at].0 <= self.mono)

@@ -9,9 +9,12 @@ use super::{Both, queue_name};
 use crate::limit::{LeaseId, LimitSpec, Mode};
 use crate::model::QueueOrder;
 
-/// The last is the template of the two before it.
-const NAMES: [&str; 5] = ["a", "b", "t:1", "t:2", "t:*"];
+/// The template is that of the two before it; the last drains by half a slot in a second, and only runs name it.
+const NAMES: [&str; 6] = ["a", "b", "t:1", "t:2", "t:*", "r"];
 const TEMPLATE: usize = 4;
+const DRAINS: usize = 5;
+/// What a slot of the limit that drains is, in what drains in a microsecond.
+const DROPS: i64 = 2_000_000;
 /// The alarms of leases are numbered from here, past those of runs.
 const LEASES: usize = 1 << 32;
 const MINUTE: i64 = 60_000_000;
@@ -43,7 +46,31 @@ pub(super) fn name(of: usize) -> &'static str {
 }
 
 impl Model {
+    /// What was taken or given back since it was looked at last goes into the limit that drains, or out of it.
+    pub(super) fn drain(&mut self) {
+        let Some(limit) = self.find(DRAINS) else { return };
+        let (holders, mono) = (i64::from(self.holders_of(limit)), self.mono);
+        let (drops, at, held) = self.bucket;
+        let left = (drops - (mono - at)).max(0);
+        self.bucket = ((left + (holders - held) * DROPS).max(0), mono, holders);
+    }
+
+    /// Some run waits for what time brings, or has: what was to wake it comes all the same.
+    pub(super) fn awaits_drain(&self) -> bool {
+        let drains = |need: &(usize, u32)| self.named[need.0].name == DRAINS;
+        self.runs.iter().any(|run| run.needs.iter().any(drains))
+    }
+
     fn held_named(&self, limit: usize) -> u32 {
+        if self.named[limit].name == DRAINS {
+            let (drops, at, _) = self.bucket;
+            let left = (drops - (self.mono - at)).max(0);
+            return u32::try_from((left + DROPS - 1) / DROPS).unwrap();
+        }
+        self.holders_of(limit)
+    }
+
+    fn holders_of(&self, limit: usize) -> u32 {
         let claimed = self
             .runs
             .iter()
@@ -188,25 +215,42 @@ impl Model {
         self.leases[alarm - LEASES].live = false;
     }
 
-    /// Waiting runs as `peek` lists them: those in line in claim order, then the others.
+    /// Whether a claim would take it, were it to take all that it can, one after the other.
+    fn startable(&self, run: &ModelRun) -> bool {
+        let closed = |limit: Option<u32>, held: u32| limit.is_some_and(|limit| limit <= held);
+        let pool = run.queue / 3;
+        let here = !self.blocked(run)
+            && !closed(self.pool_limit[pool], self.held(|other| other.queue / 3 == pool))
+            && !closed(
+                self.queue_limit[run.queue],
+                self.held(|other| other.queue == run.queue),
+            );
+        let before = |other: &&ModelRun| {
+            other.at == At::Line && other.queue == run.queue && other.place_in_line() < run.place_in_line()
+        };
+        here && (!self.strict[run.queue] || self.runs.iter().filter(before).all(|other| !self.blocked(other)))
+    }
+
+    /// Waiting runs as `peek` lists them: those in line in claim order, then the others. Of two pools the one comes first whose first
+    /// run that may start does; what is stopped before that comes with it, and what is stopped behind all at the end.
     fn peek(&self) -> (Vec<usize>, Vec<usize>) {
-        let of = |pool: usize| {
+        let mut pools = [0, 1].map(|pool| {
             let mut line: Vec<usize> = (0..self.runs.len())
                 .filter(|&at| self.runs[at].at == At::Line && self.runs[at].queue / 3 == pool)
                 .collect();
             line.sort_by_key(|&at| (self.runs[at].queue, self.runs[at].place_in_line()));
-            line.into_iter().peekable()
-        };
-        let (mut one, mut other, mut order) = (of(0), of(1), Vec::new());
-        loop {
-            let place = |at: Option<&usize>| at.map(|&at| self.runs[at].place_in_line());
-            let next = match (place(one.peek()), place(other.peek())) {
-                (None, None) => break,
-                (Some(first), Some(second)) if second < first => other.next(),
-                (None, _) => other.next(),
-                _ => one.next(),
-            };
-            order.extend(next);
+            line
+        });
+        let mut order = Vec::new();
+        while let Some(pool) = (0..2)
+            .filter(|&pool| !pools[pool].is_empty())
+            .min_by_key(|&pool| {
+                let startable = pools[pool].iter().find(|&&at| self.startable(&self.runs[at]));
+                let first = startable.unwrap_or(&pools[pool][0]);
+                (startable.is_none(), self.runs[*first].place_in_line())
+            })
+        {
+            order.push(pools[pool].remove(0));
         }
         let mut later: Vec<usize> = (0..self.runs.len())
             .filter(|&at| matches!(self.runs[at].at, At::Later | At::Retry))
@@ -225,6 +269,16 @@ impl Both {
             both.name(&Named::Define(name, slots, true));
         }
         both.name(&Named::Strict(4, true));
+        let drains = LimitSpec::new(NAMES[DRAINS], 3).decay(0.5);
+        both.engine.define_limit(drains).unwrap();
+        both.model.named.push(ModelLimit {
+            name: DRAINS,
+            slots: 3,
+            active: true,
+            live: true,
+            made: false,
+            anonymous: 0,
+        });
         (0..4).for_each(|deployment| both.deploy(deployment));
         both
     }
@@ -442,6 +496,7 @@ impl Both {
             state: StateType::Pending,
         };
         self.claims.push((claim, at));
+        self.model.drain();
     }
 
     /// L1 and L2: each limit holds what its holders hold, no more and no less. L8: what templates made is there while needed.

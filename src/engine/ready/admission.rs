@@ -205,6 +205,11 @@ impl Ready {
                         self.dirty.push((need.gate, queue));
                     }
                 }
+                // Its next run may come after one that has reserved a gate, which it did not.
+                let reserved = |gate: u32| self.gate(gate).is_reserved_before(after);
+                if let Some(need) = needs.iter().find(|need| reserved(need.gate)) {
+                    self.evict(class, need.gate);
+                }
             }
             Standing::Parked(gate) => {
                 let (weight, line) = (needs.weight_at(gate), self.gate_mut(gate).line(queue));

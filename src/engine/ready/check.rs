@@ -99,7 +99,9 @@ impl Ready {
             assert_eq!(gate.members, all, "I5 broken at gate {number}");
             let here = standing.range((number, 0)..(number + 1, 0));
             let here: Vec<(u32, usize)> = here.map(|(&(_, weight), &runs)| (weight, runs)).collect();
-            assert_eq!(gate.standing, here, "I4 broken at gate {number}");
+            let mut counted = gate.standing.clone();
+            counted.retain(|&(_, runs)| 0 < runs);
+            assert_eq!(counted, here, "I4 broken at gate {number}");
             assert_eq!(gate.refused, gate.count_refused(), "I4 broken at gate {number}");
             assert_eq!(
                 gate.parked,

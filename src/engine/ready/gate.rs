@@ -22,6 +22,9 @@ pub(super) enum Verdict {
     Full,
 }
 
+/// So many weights are kept though nobody of that weight is there.
+const FEW: usize = 4;
+
 /// The classes of one queue at one gate.
 #[derive(Debug, Default)]
 pub(super) struct GateLine {
@@ -30,20 +33,22 @@ pub(super) struct GateLine {
     pub(super) let_in: Heads,
     /// Sum of the weights of the heads of those let in.
     pub(super) taken: u64,
-    /// By weight ascending, so that the best that fits is found without looking at heavier ones. A weight stays when its set
-    /// is empty: there are no more of them than weights that somebody needs, and the next is likely one of these.
+    /// By weight ascending, so that the best that fits is found without looking at heavier ones. A few weights stay when their
+    /// set is empty: the next class is likely to need one of these.
     parked: Vec<(u32, Heads)>,
 }
 
 impl GateLine {
     pub(super) fn park(&mut self, weight: u32, head: Head, class: u32) {
-        let at = match self.parked.binary_search_by_key(&weight, |&(weight, _)| weight) {
-            Ok(at) => at,
-            Err(at) => {
-                self.parked.insert(at, (weight, Heads::default()));
-                at
+        let found = self.parked.binary_search_by_key(&weight, |&(weight, _)| weight);
+        let at = found.unwrap_or_else(|_| {
+            if FEW <= self.parked.len() {
+                self.parked.retain(|(_, classes)| classes.first().is_some());
             }
-        };
+            let at = self.parked.partition_point(|&(other, _)| other < weight);
+            self.parked.insert(at, (weight, Heads::default()));
+            at
+        });
         self.parked[at].1.insert(head, class);
     }
 
@@ -93,7 +98,7 @@ pub(super) struct Gate {
     pub(super) parked: usize,
     /// Runs that were overtaken here as often as may be; the first of them lets no later run in.
     pub(super) reserved: BTreeSet<(Head, u32)>,
-    /// The runs that need it, outside paused queues: how many need so many slots, by slots ascending.
+    /// The runs that need it, outside paused queues: how many need so many slots, by slots ascending. Some may be none.
     pub(super) standing: Vec<(u32, usize)>,
     /// Of those, how many need more than its room.
     pub(super) refused: usize,
@@ -156,7 +161,8 @@ impl Gate {
             Ok(at) => {
                 let left = moved(self.standing[at].1, runs, more);
                 self.standing[at].1 = left;
-                if left == 0 {
+                // A few weights stay, which are likely to come again.
+                if left == 0 && FEW < self.standing.len() {
                     self.standing.remove(at);
                 }
             }
@@ -192,7 +198,8 @@ impl Gate {
                 }
             })
         });
-        let refused = self.standing.iter().map(|&(weight, _)| weight);
+        let refused = self.standing.iter().filter(|&&(_, runs)| 0 < runs);
+        let refused = refused.map(|&(weight, _)| weight);
         let wanted = parked.chain(refused).filter(|&wanted| self.room < wanted).min();
         wanted.filter(|&wanted| wanted <= self.slots)
     }

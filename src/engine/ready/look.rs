@@ -121,7 +121,7 @@ impl Ready {
     pub(crate) fn in_order(&self, queue: u32) -> impl Iterator<Item = (Head, u32)> + '_ {
         let mut order = InOrder::over(self);
         for (_, class) in self.members(queue) {
-            order.open(class);
+            order.open(class, None);
         }
         order
     }
@@ -139,7 +139,7 @@ impl Ready {
         if !held.paused {
             let let_in = |class: &Class| matches!(class.standing, Standing::Free | Standing::Open);
             for (_, class) in self.members(queue).filter(|(class, _)| let_in(class)) {
-                order.open(class);
+                order.open(class, None);
             }
         }
         let strict = held.strict.is_some();
@@ -171,6 +171,32 @@ impl Ready {
         })
     }
 
+    /// Of [`in_order`](Self::in_order), the runs that may each start now as far as pauses, limits, what is reserved and the queue's order go.
+    pub(crate) fn may_start(&self, queue: u32) -> impl Iterator<Item = (Head, u32)> + '_ {
+        let held = self.queue(queue);
+        let (mut order, mut first_stopped) = (InOrder::over(self), None::<Head>);
+        for (class, number) in self.members(queue) {
+            let gates = || class.needs.iter().map(|need| (self.gate(need.gate), need.weight));
+            let refused = held.paused || gates().any(|(gate, weight)| gate.room < weight);
+            // Who has reserved a gate lets no later run in.
+            let reserved = gates().filter_map(|(gate, _)| gate.reserved.first());
+            let until = reserved.map(|&(first, _)| first).min();
+            let stopped = if refused {
+                class.head
+            } else {
+                order.open(number, until);
+                // Only where the order is strict does it matter who is the first of them.
+                let mut heads = class.lanes.iter().map(|(ticket, _)| Head::of(ticket));
+                until
+                    .filter(|_| held.strict.is_some())
+                    .and_then(|until| heads.find(|head| until < *head))
+            };
+            first_stopped = first_stopped.into_iter().chain(stopped).min();
+        }
+        let end = first_stopped.filter(|_| held.strict.is_some());
+        order.take_while(move |(head, _)| end.is_none_or(|end| *head < end))
+    }
+
     fn members(&self, queue: u32) -> impl Iterator<Item = (&Class, u32)> {
         (0..)
             .zip(&self.classes)
@@ -179,12 +205,19 @@ impl Ready {
     }
 }
 
+/// The runs of a class that are still to come, and where they end.
+struct Opened<'a> {
+    class: u32,
+    runs: std::iter::Peekable<Runs<'a>>,
+    until: Option<Head>,
+}
+
 /// Runs of many classes in claim order.
 struct InOrder<'a> {
     ready: &'a Ready,
     /// Classes, by the head of their next run.
     runs: BinaryHeap<Reverse<(Head, usize)>>,
-    iters: Vec<(u32, std::iter::Peekable<Runs<'a>>)>,
+    iters: Vec<Opened<'a>>,
 }
 
 impl<'a> InOrder<'a> {
@@ -199,26 +232,32 @@ impl<'a> InOrder<'a> {
     /// Nothing more of a class that was opened.
     fn close(&mut self, class: u32) {
         let iters = &self.iters;
-        self.runs.retain(|Reverse((_, at))| iters[*at].0 != class);
+        self.runs.retain(|Reverse((_, at))| iters[*at].class != class);
     }
 
     /// The next run: its head, its class, its row.
     fn next_of(&mut self) -> Option<(Head, u32, u32)> {
         let Reverse((head, at)) = self.runs.pop()?;
-        let (class, runs) = &mut self.iters[at];
-        let (_, row) = runs.next()?;
-        if let Some((ticket, _)) = runs.peek() {
-            self.runs.push(Reverse((Head::of(*ticket), at)));
-        }
-        Some((head, *class, *row))
+        let opened = &mut self.iters[at];
+        let (class, (_, row)) = (opened.class, opened.runs.next()?);
+        self.list(at);
+        Some((head, class, *row))
     }
 
-    fn open(&mut self, class: u32) {
-        let mut runs = self.ready.class(class).lanes.iter().peekable();
-        if let Some((ticket, _)) = runs.peek() {
+    /// Adds the runs of a class, none that comes after `until`.
+    fn open(&mut self, class: u32, until: Option<Head>) {
+        let runs = self.ready.class(class).lanes.iter().peekable();
+        self.iters.push(Opened { class, runs, until });
+        self.list(self.iters.len() - 1);
+    }
+
+    fn list(&mut self, at: usize) {
+        let opened = &mut self.iters[at];
+        if let Some((ticket, _)) = opened.runs.peek() {
             let head = Head::of(*ticket);
-            self.runs.push(Reverse((head, self.iters.len())));
-            self.iters.push((class, runs));
+            if opened.until.is_none_or(|until| head <= until) {
+                self.runs.push(Reverse((head, at)));
+            }
         }
     }
 }

@@ -18,6 +18,9 @@ struct Waiting {
     head: Head,
     row: u32,
     spot: Spot,
+    /// How often it was overtaken at its limit, and whether it has reserved that.
+    overtaken: u32,
+    reserved: bool,
 }
 
 /// The obvious ready order.
@@ -27,12 +30,37 @@ struct Model {
     room: Vec<u32>,
     paused: Vec<bool>,
     strict: Vec<bool>,
+    /// For runs that name one limit at most.
+    bound: Option<u32>,
 }
 
 impl Model {
-    fn lets_in(&self, run: &Waiting) -> bool {
+    fn fits(&self, run: &Waiting) -> bool {
         let fits = |need: &super::needs::Need| need.weight <= self.room[need.gate as usize];
         !self.paused[run.queue as usize] && run.needs.iter().all(fits)
+    }
+
+    fn lets_in(&self, run: &Waiting) -> bool {
+        let before = |other: &Waiting| {
+            other.reserved && other.needs[0].gate == run.needs[0].gate && other.head < run.head
+        };
+        self.fits(run) && (run.needs.is_empty() || !self.waiting.iter().any(before))
+    }
+
+    /// A run takes slots of its limit: who waits before it for want of slots there has been overtaken.
+    fn overtake(&mut self, taker: &Waiting) {
+        let (Some(bound), Some(need)) = (self.bound, taker.needs.first()) else {
+            return;
+        };
+        let (room, paused) = (self.room[need.gate as usize], &self.paused);
+        let refused = |run: &&mut Waiting| {
+            let here = |other: &super::needs::Need| other.gate == need.gate && room < other.weight;
+            run.needs.iter().any(here) && run.head < taker.head && !paused[run.queue as usize]
+        };
+        if let Some(first) = self.waiting.iter_mut().filter(refused).min_by_key(|run| run.head) {
+            first.overtaken += 1;
+            first.reserved |= first.overtaken >= bound;
+        }
     }
 
     fn first(&self, queue: u32) -> Option<(Head, u32)> {
@@ -159,6 +187,7 @@ impl Both {
             room: vec![1; GATES as usize],
             paused: vec![false; QUEUES as usize],
             strict: vec![false; QUEUES as usize],
+            bound: None,
         };
         Self {
             limits,
@@ -190,6 +219,8 @@ impl Both {
             head,
             row,
             spot,
+            overtaken: 0,
+            reserved: false,
         });
     }
 
@@ -254,6 +285,7 @@ impl Both {
             Op::Claim(queue) => {
                 if let Some(at) = self.first(queue) {
                     let run = self.model.waiting.swap_remove(at);
+                    self.model.overtake(&run);
                     let mut rooms = Vec::new();
                     for need in &*run.needs {
                         let room = &mut self.model.room[need.gate as usize];
@@ -275,6 +307,10 @@ impl Both {
             }
             Op::SetRoom(gate, room) => self.set_room(gate, room),
             Op::SetPaused(queue, paused) => {
+                if paused && !self.model.paused[queue as usize] {
+                    let here = self.model.waiting.iter_mut().filter(|run| run.queue == queue);
+                    here.for_each(|run| run.reserved = false);
+                }
                 self.model.paused[queue as usize] = paused;
                 self.ready.set_paused(queue, paused);
             }
@@ -289,7 +325,7 @@ impl Both {
     fn agree_on_blocked(&self) {
         let mut blocked = 0;
         for run in &self.model.waiting {
-            let is = !self.model.lets_in(run);
+            let is = !self.model.fits(run);
             blocked += usize::from(is);
             assert_eq!(self.ready.is_blocked(run.spot), is, "row {}", run.row);
         }
@@ -303,8 +339,33 @@ impl Both {
         }
     }
 
+    /// How often each was overtaken.
+    fn agree_on_overtaken(&self) {
+        for run in &self.model.waiting {
+            let told: u32 = self
+                .ready
+                .overtaken(run.row)
+                .iter()
+                .map(|&(_, times)| times)
+                .sum();
+            assert_eq!(told, run.overtaken, "row {}", run.row);
+        }
+    }
+
     fn agree_on_order(&mut self) {
         for queue in 0..QUEUES {
+            let lets_in = |row: u32| {
+                let run = self.model.waiting.iter().find(|run| run.row == row);
+                run.is_some_and(|run| self.model.lets_in(run))
+            };
+            let mut startable = self.model.in_order(queue);
+            if self.model.strict[queue as usize] {
+                let stopped = startable.iter().position(|&(_, row)| !lets_in(row));
+                startable.truncate(stopped.unwrap_or(startable.len()));
+            }
+            startable.retain(|&(_, row)| lets_in(row));
+            let told: Vec<(Head, u32)> = self.ready.may_start(queue).collect();
+            assert_eq!(told, startable, "queue {queue}");
             let order: Vec<(Head, u32)> = self.ready.in_order(queue).collect();
             assert_eq!(order, self.model.in_order(queue), "queue {queue}");
         }
@@ -318,10 +379,9 @@ impl Both {
         for gate in 0..GATES {
             self.apply(Op::SetRoom(gate, UNLIMITED));
         }
-        for queue in 0..QUEUES {
-            while self.first(queue).is_some() {
-                self.apply(Op::Claim(queue));
-            }
+        // What is reserved for a run of one queue holds up those of another.
+        while let Some(queue) = (0..QUEUES).find(|&queue| self.first(queue).is_some()) {
+            self.apply(Op::Claim(queue));
         }
         assert!(
             self.model.waiting.is_empty(),
@@ -355,6 +415,27 @@ proptest! {
         for op in ops {
             both.apply(op);
             both.agree_on_blocked();
+        }
+        both.drain();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn l4_who_was_overtaken_as_often_as_the_bound_says_is_next_at_its_limit(
+        bound in 1..4_u32,
+        ops in prop::collection::vec(op(1, 3), 1..120),
+    ) {
+        let mut both = Both::new();
+        both.ready.set_bypass_bound(Some(bound));
+        both.model.bound = Some(bound);
+        for op in ops {
+            both.apply(op);
+            both.agree_on_overtaken();
+            both.agree_on_blocked();
+            both.agree_on_order();
         }
         both.drain();
     }
