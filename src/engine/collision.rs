@@ -244,6 +244,13 @@ impl Core {
         for work in self.deployments.iter().flatten() {
             let Some(waiting) = &work.collision else { continue };
             collisions += 1;
+            let active: BTreeSet<RunId> = (self.active.rows(work.active))
+                .map(|row| self.run(row).id)
+                .collect();
+            assert!(
+                waiting.decided.is_subset(&active),
+                "L6 broken: refused, and not there"
+            );
             let rows = self.active.rows(work.active);
             let new = rows.filter(|&row| self.spot_of(row).is_some() && self.is_new(row));
             let new: BTreeSet<RunId> = new.map(|row| self.run(row).id).collect();
@@ -270,6 +277,42 @@ mod tests {
     use crate::model::{ConcurrencyOptions, NewRun};
     use crate::priority::Priority;
     use crate::{DeploymentPatch, Engine, NewDeployment, Outcome, Retry, Scope};
+
+    /// Found by histories: such a run was gone and still listed, and the engine's own export was refused.
+    #[test]
+    fn e5_l6_a_refused_run_that_is_taken_back_is_not_listed_any_more() {
+        for overlap in [crate::model::Overlap::Allow, crate::model::Overlap::BufferOne] {
+            let clock = crate::clock::ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+            let engine = Engine::builder().seed(1).clock(clock.clone()).build().unwrap();
+            let anchor = "2026-01-01T00:00:00Z".parse().unwrap();
+            let every = crate::Schedule::interval(chrono::TimeDelta::seconds(1), anchor, "UTC").unwrap();
+            let new = NewDeployment::new("f", "d")
+                .concurrency_limit(NonZeroU32::MIN)
+                .concurrency_options(ConcurrencyOptions::new(Collision::ReplaceWaiting))
+                .schedule(crate::NewSchedule::new(every).overlap(overlap));
+            let d = engine.deploy(new).unwrap().id;
+            engine.submit(NewRun::of(d)).unwrap();
+            let claim = engine.claim(&Scope::all()).unwrap().unwrap();
+            for _ in 0..4 {
+                clock.advance(Duration::from_secs(1));
+                engine.advance().unwrap();
+                engine.check_invariants();
+            }
+            engine
+                .update_deployment(d, DeploymentPatch::new().schedules(Vec::new()))
+                .unwrap();
+            engine.pause_deployment(d).unwrap();
+            engine.check_invariants();
+            let document = engine.export().unwrap();
+            let moved = Engine::builder()
+                .clock(clock.clone())
+                .import(document, crate::Claims::Keep);
+            moved.unwrap().check_invariants();
+            engine.complete(&claim, Outcome::Cancelled).unwrap();
+            engine.delete_deployment(d).unwrap();
+            engine.check_invariants();
+        }
+    }
 
     /// Histories with changes of level, strategy and limit in them, for which there is no model but the invariants.
     #[test]

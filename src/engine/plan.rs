@@ -355,7 +355,7 @@ impl Core {
         let Some(work) = self.deployments[deployment as usize].as_ref() else {
             return;
         };
-        let late: Vec<u32> = self
+        let mut late: Vec<u32> = self
             .active
             .rows(work.active)
             .filter(|&row| {
@@ -365,6 +365,8 @@ impl Core {
                     && matches!(self.work[row as usize], Work::Line(_) | Work::Buffered)
             })
             .collect();
+        // One that waits behind another goes first, lest it is let in by the other's end, and with it ends some of these.
+        late.sort_by_key(|&row| !matches!(self.work[row as usize], Work::Buffered));
         for row in late {
             self.leave(row);
             self.occurrence_ended(row);
@@ -389,6 +391,9 @@ impl Core {
         }
         self.forget_limits(row);
         self.work[row as usize] = Work::None;
+        if self.collisions > 0 {
+            self.collision_over(row);
+        }
         let run = self.catalog.runs.remove(row).expect("it was there a moment ago");
         self.changed();
         self.note_forgotten(run.id);
