@@ -145,7 +145,11 @@ impl Core {
         };
         let refused = std::mem::take(&mut waiting.undecided);
         waiting.decided.extend(&refused);
-        let last = waiting.decided.last().copied();
+        let place = |&id: &RunId| {
+            self.run_row(id)
+                .map(|row| (self.run(row).due, self.run(row).seq, id))
+        };
+        let newest = refused.iter().filter_map(place).max().map(|(.., id)| id);
         for id in refused {
             // Those before it may have changed what becomes of it.
             let Some(other) = self.run_row(id).filter(|&other| self.spot_of(other).is_some()) else {
@@ -157,7 +161,7 @@ impl Core {
                     self.refuse_new(other);
                 }
                 Collision::CancelRunning => self.call_off_oldest(other, Some(row)),
-                Collision::ReplaceWaiting if Some(id) == last => self.replace_waiting(other),
+                Collision::ReplaceWaiting if Some(id) == newest => self.replace_waiting(other),
                 Collision::ReplaceWaiting | Collision::Enqueue => {}
             }
         }
@@ -191,6 +195,10 @@ impl Core {
         let message = Text::from(format!("run {id} of the same deployment became due"));
         self.cancel(called_off, Some(message))
             .expect("what holds a slot and is not being called off can be");
+        // One that was chosen before it was due has a place that is still to come.
+        if place > former {
+            return;
+        }
         let in_line = self.spot_of(row).is_some();
         if in_line {
             self.leave_line(row);
@@ -312,6 +320,52 @@ mod tests {
             engine.delete_deployment(d).unwrap();
             engine.check_invariants();
         }
+    }
+
+    #[test]
+    fn l6_the_newest_by_place_replaces_also_a_run_that_was_made_later() {
+        let clock = crate::clock::ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+        let engine = Engine::builder().clock(clock.clone()).build().unwrap();
+        let new = NewDeployment::new("f", "d")
+            .concurrency_limit(NonZeroU32::new(2).unwrap())
+            .concurrency_options(ConcurrencyOptions::new(Collision::ReplaceWaiting));
+        let d = engine.deploy(new).unwrap().id;
+        let due = engine.now().unwrap() + chrono::TimeDelta::seconds(10);
+        let early = engine.submit(NewRun::of(d).not_before(due)).unwrap().id;
+        engine.submit(d).unwrap();
+        let first = engine.claim(&Scope::all()).unwrap().unwrap();
+        engine.submit(d).unwrap();
+        engine.claim(&Scope::all()).unwrap().unwrap();
+        let refused = engine.submit(d).unwrap().id;
+        engine.complete(&first, Outcome::Cancelled).unwrap();
+        clock.advance(Duration::from_secs(10));
+        let urgent = engine.submit(NewRun::of(d).priority(Priority::MAX)).unwrap().id;
+        assert_eq!(engine.claim(&Scope::all()).unwrap().unwrap().run(), urgent);
+        assert_eq!(engine.snapshot().queued_tasks, 1, "one waits");
+        assert_eq!(
+            engine.run(refused).unwrap().state_name,
+            Some(crate::model::Text::from("Replaced"))
+        );
+        assert_eq!(engine.run(early).unwrap().state_type, Some(StateType::Scheduled));
+    }
+
+    #[test]
+    fn l6_whoever_calls_off_a_run_that_was_chosen_early_keeps_its_own_place() {
+        let clock = crate::clock::ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap());
+        let engine = Engine::builder().clock(clock.clone()).build().unwrap();
+        let new = NewDeployment::new("f", "d")
+            .concurrency_limit(NonZeroU32::new(1).unwrap())
+            .concurrency_options(ConcurrencyOptions::new(Collision::CancelRunning));
+        let d = engine.deploy(new).unwrap().id;
+        let due = engine.now().unwrap() + chrono::TimeDelta::seconds(10);
+        let chosen = engine.submit(NewRun::of(d).not_before(due)).unwrap().id;
+        engine.claim_run(chosen).unwrap().unwrap();
+        engine.submit(d).unwrap();
+        let document = engine.export().unwrap();
+        let again = Engine::builder()
+            .clock(clock)
+            .import(document, crate::engine::Claims::Keep);
+        again.expect("nobody stands in line too early");
     }
 
     /// Histories with changes of level, strategy and limit in them, for which there is no model but the invariants.

@@ -643,18 +643,31 @@ impl Core {
         self.prune_some();
     }
 
+    /// The same for all at once.
+    pub(crate) fn prune_all(&mut self) {
+        while self.prune_one() {}
+    }
+
     fn prune_some(&mut self) {
         for _ in 0..if fault!(RecordsPileUp) { 0 } else { 2 } {
-            let Some((end, row, id)) = self.finished.first() else {
-                return;
-            };
-            let age = self.wall.saturating_sub(end);
-            if self.finished.len() <= self.settings.finished_runs && age <= self.settings.finished_age {
+            if !self.prune_one() {
                 return;
             }
-            self.finished.pop_first();
-            self.forget(row, id);
         }
+    }
+
+    /// Removes the oldest finished run if it is over the count or the age.
+    fn prune_one(&mut self) -> bool {
+        let Some((end, row, id)) = self.finished.first() else {
+            return false;
+        };
+        let age = self.wall.saturating_sub(end);
+        if self.finished.len() <= self.settings.finished_runs && age <= self.settings.finished_age {
+            return false;
+        }
+        self.finished.pop_first();
+        self.forget(row, id);
+        true
     }
 
     /// Takes the record of a run out. It is in no place any more.

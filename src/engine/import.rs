@@ -132,6 +132,10 @@ impl Import<'_> {
         self.core.wall = self.core.wall.max(document.wall);
         self.core.mono_ahead = document.mono.saturating_sub(self.core.mono);
         self.core.mono = document.mono;
+        // No row that the document names is let go while it is read; and what ends meanwhile is newer than what has ended in it.
+        let settings = &mut self.core.settings;
+        let runs = std::mem::replace(&mut settings.finished_runs, usize::MAX);
+        let age = std::mem::replace(&mut settings.finished_age, i64::MAX);
         self.limits(&document.limits)?;
         self.entities(&document)?;
         let mut rows = self.runs(&document, far)?;
@@ -179,11 +183,7 @@ impl Import<'_> {
             let row = rows
                 .get(&id)
                 .ok_or_else(|| damaged("keys", format!("there is no run {id}")))?;
-            // It may have ended while the document was read, and be over the retention already.
-            let Some(run) = self.core.catalog.runs.get(*row) else {
-                continue;
-            };
-            let body = run.body.clone();
+            let body = self.core.run(*row).body.clone();
             let key = body
                 .key
                 .clone()
@@ -191,6 +191,8 @@ impl Import<'_> {
             self.core.keys.insert((key_scope(&body), key), (id, fingerprint));
         }
         let core = self.core;
+        (core.settings.finished_runs, core.settings.finished_age) = (runs, age);
+        core.prune_all();
         core.ids = Ids::restore(document.ids);
         core.seq = if fault!(ImportRenumbers) {
             1

@@ -766,4 +766,6 @@ impl Default for Engine {
 #[cfg(test)]
 mod export_tests;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
