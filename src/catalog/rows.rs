@@ -160,6 +160,14 @@ pub(crate) struct RunRow {
     pub(crate) result: Option<Arc<Value>>,
 }
 
+impl RunRow {
+    /// The queue of a run that is the engine's own. Only records have none.
+    #[inline]
+    pub(crate) fn in_queue(&self) -> u32 {
+        self.queue.expect("every run of the engine has a queue")
+    }
+}
+
 /// A deployment and where it hangs.
 #[derive(Clone, Debug)]
 pub(crate) struct DeploymentRow {

@@ -194,10 +194,7 @@ impl Core {
         run.due = at.wall.saturating_add(delay);
         run.seq = seq;
         run.next_start = When::at(run.due);
-        let (queue, entry) = (
-            run.queue.expect("every run of the engine has a queue"),
-            (run.due, run.seq, row),
-        );
+        let (queue, entry) = (run.in_queue(), (run.due, run.seq, row));
         self.queues[queue as usize].retrying.insert(entry);
         self.scheduled_total += 1;
         self.set_work(row, Work::Retry(timer));

@@ -462,7 +462,7 @@ impl Core {
         }
         let run = self.run(row);
         let (queue, priority, line) = (
-            run.queue.expect("every run of the engine has a queue"),
+            run.in_queue(),
             run.priority,
             Line {
                 due: run.due,
@@ -498,10 +498,7 @@ impl Core {
         }
         self.arm_limits();
         let run = self.run(row);
-        let (queue, lane) = (
-            run.queue.expect("every run of the engine has a queue"),
-            run.priority.lane(),
-        );
+        let (queue, lane) = (run.in_queue(), run.priority.lane());
         self.queues[queue as usize].waiting -= 1;
         self.waiting[lane] -= u32::from(!fault!(LevelMiscounted) || !self.waiting_total.is_multiple_of(7));
         self.waiting_total -= 1;
@@ -518,10 +515,7 @@ impl Core {
             run.next_start = due;
         }
         let run = self.run(row);
-        let (queue, entry) = (
-            run.queue.expect("every run of the engine has a queue"),
-            (run.due, run.seq, row),
-        );
+        let (queue, entry) = (run.in_queue(), (run.due, run.seq, row));
         let later = &mut self.queues[queue as usize].later;
         let before = later.first().map(|first| first.0);
         later.insert(entry);
@@ -533,10 +527,7 @@ impl Core {
     /// Takes a run out of the scheduled ones.
     pub(crate) fn leave_later(&mut self, row: u32) {
         let run = self.run(row);
-        let (queue, entry) = (
-            run.queue.expect("every run of the engine has a queue"),
-            (run.due, run.seq, row),
-        );
+        let (queue, entry) = (run.in_queue(), (run.due, run.seq, row));
         let later = &mut self.queues[queue as usize].later;
         let before = later.first().map(|first| first.0);
         later.remove(&entry);

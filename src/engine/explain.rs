@@ -210,13 +210,7 @@ impl Core {
 
     /// Whether a claim of its pool would get this run.
     fn is_next(&self, row: u32) -> bool {
-        let queue = self.run(row).queue.expect("every run of the engine has a queue");
-        let pool = self
-            .catalog
-            .queues
-            .get(queue)
-            .expect("a queue with runs is kept")
-            .pool;
+        let pool = self.queue_pool(self.run(row).in_queue());
         let held = self.catalog.pools.get(pool).expect("a queue's pool exists");
         let (mut best, mut empty) = (None, Empty::Nothing);
         self.best_of(pool, &held.queues, &mut best, &mut empty);

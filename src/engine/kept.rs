@@ -50,10 +50,7 @@ impl Core {
         let run = self.enter(row, StateType::Scheduled, name, message, at.wall);
         run.due = at.wall.saturating_add(delay);
         run.next_start = When::at(run.due);
-        let (queue, entry) = (
-            run.queue.expect("every run of the engine has a queue"),
-            (run.due, run.seq, row),
-        );
+        let (queue, entry) = (run.in_queue(), (run.due, run.seq, row));
         debug_assert_eq!(run.place, Place::Claimed, "R5 broken: kept what it did not hold");
         self.work[row as usize] = Work::Kept(Kept {
             grant: held.grant,
@@ -78,10 +75,7 @@ impl Core {
     /// Takes a run out of those of its queue that wait for a delay.
     pub(crate) fn forget_delay(&mut self, row: u32) {
         let run = self.run(row);
-        let (queue, entry) = (
-            run.queue.expect("every run of the engine has a queue"),
-            (run.due, run.seq, row),
-        );
+        let (queue, entry) = (run.in_queue(), (run.due, run.seq, row));
         self.queues[queue as usize].retrying.remove(&entry);
     }
 
@@ -92,10 +86,7 @@ impl Core {
             due: run.due,
             seq: run.seq,
         };
-        let (queue, head) = (
-            run.queue.expect("every run of the engine has a queue"),
-            Head::new(run.priority, line),
-        );
+        let (queue, head) = (run.in_queue(), Head::new(run.priority, line));
         let Work::Kept(kept) = &mut self.work[row as usize] else {
             unreachable!("the caller found the run between two attempts")
         };
@@ -107,7 +98,7 @@ impl Core {
 
     /// Takes a run from where it waits for its next attempt; its slots are the caller's.
     pub(crate) fn take_kept(&mut self, row: u32) -> Kept {
-        let queue = self.run(row).queue.expect("every run of the engine has a queue");
+        let queue = self.run(row).in_queue();
         let Work::Kept(kept) = std::mem::take(&mut self.work[row as usize]) else {
             unreachable!("the caller found the run between two attempts")
         };
@@ -149,7 +140,7 @@ impl Core {
             self.run_mut(row).priority = priority;
             return;
         };
-        let queue = self.run(row).queue.expect("every run of the engine has a queue");
+        let queue = self.run(row).in_queue();
         self.queues[queue as usize].holding.remove(&(head, row));
         self.holding_total -= 1;
         let at = self.wall;

@@ -197,14 +197,15 @@ impl Core {
         self.effects.ring = true;
     }
 
+    /// The pool of a queue that has runs.
+    pub(crate) fn queue_pool(&self, queue: u32) -> u32 {
+        let queue = self.catalog.queues.get(queue).expect("a queue with runs is kept");
+        queue.pool
+    }
+
     fn count_slots(&mut self, row: u32, change: impl Fn(&mut u32)) {
-        let queue = self.run(row).queue.expect("every run of the engine has a queue");
-        let pool = self
-            .catalog
-            .queues
-            .get(queue)
-            .expect("a queue with runs is kept")
-            .pool;
+        let queue = self.run(row).in_queue();
+        let pool = self.queue_pool(queue);
         change(&mut self.held);
         change(&mut self.queues[queue as usize].held);
         change(&mut self.pools[pool as usize].held);

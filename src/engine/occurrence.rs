@@ -229,10 +229,7 @@ impl Core {
 
     fn count_buffered(&mut self, row: u32, in_: bool) {
         let run = self.run(row);
-        let (queue, lane) = (
-            run.queue.expect("every run of the engine has a queue") as usize,
-            run.priority.lane(),
-        );
+        let (queue, lane) = (run.in_queue() as usize, run.priority.lane());
         let (one, step) = if in_ { (1, 1) } else { (u32::MAX, usize::MAX) };
         self.queues[queue].waiting = self.queues[queue].waiting.wrapping_add(step);
         self.waiting[lane] = self.waiting[lane].wrapping_add(one);

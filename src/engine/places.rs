@@ -215,15 +215,7 @@ impl Core {
     }
 
     fn known_flow(&self, name: &str) -> Result<u32, Error> {
-        self.catalog
-            .flow_names
-            .get(name)
-            .copied()
-            .ok_or_else(|| Error::NotFound {
-                kind: "flow",
-                name: format!("{name:?}"),
-                hint: "make it first with `create_flow`",
-            })
+        self.flow_row(name, "make it first with `create_flow`")
     }
 
     fn create_flow(&mut self, new: NewFlow) -> Result<Flow, Error> {

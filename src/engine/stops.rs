@@ -177,7 +177,7 @@ impl Core {
 
     /// What forbids any claim of this run.
     pub(crate) fn stops_of(&self, row: u32, stops: &mut Vec<Stop>) {
-        let queue = self.run(row).queue.expect("every run of the engine has a queue");
+        let queue = self.run(row).in_queue();
         let held = self.catalog.queues.get(queue).expect("a queue with runs is kept");
         let pool = self.catalog.pools.get(held.pool).expect("a queue's pool exists");
         if pool.data.is_paused {
@@ -222,7 +222,7 @@ impl Core {
                 });
             }
         }
-        let queue = self.run(row).queue.expect("every run of the engine has a queue");
+        let queue = self.run(row).in_queue();
         if let Some(first) = self.ready.hidden_behind(queue, spot) {
             stops.push(Stop::Behind(self.run(first).id));
         }

@@ -300,17 +300,23 @@ impl Core {
         Ok(body)
     }
 
+    /// The row of a flow by its name, or the way out.
+    pub(super) fn flow_row(&self, name: &str, hint: &'static str) -> Result<u32, Error> {
+        self.catalog
+            .flow_names
+            .get(name)
+            .copied()
+            .ok_or_else(|| Error::NotFound {
+                kind: "flow",
+                name: format!("{name:?}"),
+                hint,
+            })
+    }
+
     pub(super) fn target_rows(&self, target: &Target) -> Result<(u32, Option<u32>), Error> {
         let flow_row = |name: &Text| {
-            self.catalog
-                .flow_names
-                .get(name)
-                .copied()
-                .ok_or_else(|| Error::NotFound {
-                    kind: "flow",
-                    name: format!("{name:?}"),
-                    hint: "make it known with `Engine::flow`, register a handler for it, or make a deployment of it, first",
-                })
+            let hint = "make it known with `Engine::flow`, register a handler for it, or make a deployment of it, first";
+            self.flow_row(name, hint)
         };
         match target {
             Target::Flow(name) => Ok((flow_row(name)?, None)),
