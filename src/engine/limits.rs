@@ -234,10 +234,14 @@ impl Core {
         self.effects.ring = true;
     }
 
-    /// Sets a timer for each limit at which somebody waits for what drains, for the instant at which the first fits.
+    /// Sets a timer for each limit at which somebody waits for what drains, for the instant at which the first fits. What has
+    /// drained by now is told first: nobody may have waited for it until now, or only runs of a paused queue.
     pub(crate) fn arm_limits(&mut self) {
-        while let Some((limit, wanted)) = self.ready.thirsty() {
+        while let Some((gate, limit)) = self.ready.thirsty() {
             let now = self.mono_time();
+            let room = self.limits.book.room(limit, now);
+            let (news, wanted) = self.ready.wanted(gate, room);
+            self.effects.ring |= news;
             let at = wanted
                 .and_then(|room| self.limits.book.room_in(limit, room, now))
                 .map(|wait| self.mono.saturating_add(micros(wait)));

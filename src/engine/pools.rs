@@ -361,5 +361,6 @@ impl Core {
         let pool = self.catalog.pools.get(held.pool).expect("a queue's pool exists");
         self.ready
             .set_paused(queue, held.data.is_paused || pool.data.is_paused);
+        self.arm_limits();
     }
 }

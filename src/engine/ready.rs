@@ -229,16 +229,24 @@ impl Ready {
         self.set_room(gate, UNLIMITED);
     }
 
-    /// The limits at which somebody was parked whose room grows by time alone, each with the least room that would let
-    /// somebody in. Asking empties the list.
-    pub(crate) fn thirsty(&mut self) -> Option<(LimitKey, Option<u32>)> {
+    /// A gate whose room grows by time alone, and at which somebody was refused since it was asked about. Asking takes it from
+    /// the list.
+    pub(crate) fn thirsty(&mut self) -> Option<(u32, LimitKey)> {
         loop {
             let gate = self.thirsty.pop()?;
-            // What was parked may have gone, and the gate with it.
-            if let Some(gate) = &self.gates[gate as usize] {
-                return Some((gate.limit, gate.wanted()));
+            // What was refused may have gone, and the gate with it.
+            if let Some(held) = &self.gates[gate as usize] {
+                return Some((gate, held.limit));
             }
         }
+    }
+
+    /// Tells such a gate its room of now. Whether that is news, and with how much room somebody would be refused no longer.
+    pub(crate) fn wanted(&mut self, gate: u32, room: u32) -> (bool, Option<u32>) {
+        let news = self.gate(gate).room != room;
+        self.room_is(gate, room);
+        self.settle();
+        (news, self.gate(gate).wanted())
     }
 
     /// Runs of paused queues count as blocked and are not first of anything.

@@ -11,6 +11,7 @@ mod calls;
 mod explained;
 mod list;
 mod named;
+mod once;
 mod replayed;
 
 use std::num::NonZeroU32;
@@ -746,8 +747,18 @@ impl Both {
     }
 }
 
+/// Histories of each test: a hundred times as many with `TENFOLD_DEEP`.
+fn histories() -> ProptestConfig {
+    let deep = std::env::var_os("TENFOLD_DEEP").is_some();
+    ProptestConfig {
+        cases: if deep { 200_000 } else { 2_000 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(histories())]
 
     /// C1, C2, C3, L1, L2, R1, R2, R5, T1 and E1 over histories of up to 80 calls.
     #[test]
