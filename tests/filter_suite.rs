@@ -10,6 +10,8 @@ mod generate;
 mod hostile;
 #[path = "filter_suite/indexes.rs"]
 mod indexes;
+#[path = "filter_suite/joins.rs"]
+mod joins;
 #[path = "filter_suite/laws.rs"]
 mod laws;
 #[path = "filter_suite/naive.rs"]

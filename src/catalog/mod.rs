@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub(crate) use index::Index;
 pub(crate) use past::{Left, Past};
-pub(crate) use plan::{Found, Plan, Wanted, answer, tests};
+pub(crate) use plan::{Found, Known, Plan, Wanted, answer, tests};
 pub(crate) use polled::Polled;
 pub(crate) use rows::{
     DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunLimits, RunOwn, RunRow, TaskRunRow, When, instant,

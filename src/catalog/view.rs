@@ -164,17 +164,19 @@ impl CatalogView {
         }
     }
 
+    /// Whether a queue, or its pool, is paused.
+    pub(crate) fn is_paused(&self, queue: u32) -> bool {
+        self.queues.get(queue).is_some_and(|queue| {
+            queue.data.is_paused || self.pools.get(queue.pool).is_some_and(|pool| pool.data.is_paused)
+        })
+    }
+
     /// Where a run is, blocked ones told from ready ones.
     pub(crate) fn place(&self, run: &RunRow) -> Place {
         if run.place != Place::Ready {
             return run.place;
         }
-        let paused = run
-            .queue
-            .and_then(|queue| self.queues.get(queue))
-            .is_some_and(|queue| {
-                queue.data.is_paused || self.pools.get(queue.pool).is_some_and(|pool| pool.data.is_paused)
-            });
+        let paused = run.queue.is_some_and(|queue| self.is_paused(queue));
         let stopped = run
             .deployment
             .is_some_and(|deployment| self.stopped.contains(&deployment));
@@ -188,6 +190,20 @@ impl CatalogView {
         } else {
             Place::Ready
         }
+    }
+
+    /// Where a run is as far as its own row says, blocked ones not told from ready ones.
+    pub(crate) fn own_place(&self, row: u32) -> Value<'static> {
+        let held = self.runs.get(row);
+        held.and_then(|run| place(run.place)).unwrap_or(Value::Null)
+    }
+
+    /// Whether some run can be blocked at all.
+    pub(crate) fn blocks(&self) -> bool {
+        !self.stopped.is_empty()
+            || !self.stopped_by_name.is_empty()
+            || self.queues.iter().any(|(_, queue)| queue.data.is_paused)
+            || self.pools.iter().any(|(_, pool)| pool.data.is_paused)
     }
 
     /// A deployment with what follows from who was asked for work.

@@ -1,5 +1,7 @@
 //! Questions: a filter, a sort and a window, answered from one version.
 
+use std::ops::Deref;
+
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::Serialize;
@@ -9,7 +11,7 @@ use super::core::{Core, Effects};
 use super::error::Error;
 use super::read::run_of;
 use super::{Engine, carry_out};
-use crate::catalog::{CatalogView, Found, Index, Plan, Tables, Wanted, answer, tests};
+use crate::catalog::{CatalogView, Found, Index, Known, Plan, Tables, Wanted, answer, tests};
 use crate::filter::{
     By, Cursor, Entity, Explained, Expr, Node, Notice, Query, Start, Tested, Value, Way, read,
 };
@@ -54,13 +56,41 @@ pub struct Ids {
     pub version: u64,
 }
 
-/// The indexes of all tables, each under a lock of its own. Locks are taken in the order *index, engine*; whoever holds the engine's
-/// takes none of these.
+/// The indexes of all tables, each under a lock of its own. Locks are taken in the order *indexes by the number of their entity, engine*;
+/// whoever holds the engine's takes none of these.
 pub(crate) struct Indexes([RwLock<Index>; Entity::ALL.len()]);
 
 impl Default for Indexes {
     fn default() -> Self {
         Self(Entity::ALL.map(|entity| RwLock::new(Index::new(entity))))
+    }
+}
+
+const KINDS: usize = Entity::ALL.len();
+
+/// The indexes that a query reads.
+type Reading<'a> = [Option<RwLockReadGuard<'a, Index>>; KINDS];
+/// The same, to be brought up to date.
+type Writing<'a> = [Option<RwLockWriteGuard<'a, Index>>; KINDS];
+
+fn known(held: &[Option<impl Deref<Target = Index>>; KINDS]) -> Known<'_> {
+    held.each_ref().map(|index| index.as_deref())
+}
+
+impl Indexes {
+    /// Locks the indexes of these tables, one after the other in the order of their numbers; `None` if `lock` fails.
+    fn lock<'a, G>(
+        &'a self,
+        entities: [bool; KINDS],
+        lock: impl Fn(&'a RwLock<Index>) -> Option<G>,
+    ) -> Option<[Option<G>; KINDS]> {
+        let mut held = [const { None }; KINDS];
+        for ((held, index), wanted) in held.iter_mut().zip(&self.0).zip(entities) {
+            if wanted {
+                *held = Some(lock(index)?);
+            }
+        }
+        Some(held)
     }
 }
 
@@ -70,14 +100,20 @@ struct Asked<'a> {
     version: u64,
     view: CatalogView,
     /// None when the table was scanned.
-    index: Option<RwLockReadGuard<'a, Index>>,
+    indexes: Option<Reading<'a>>,
+    entity: Entity,
 }
 
 impl Asked<'_> {
-    fn id(&self, entity: Entity, row: u32) -> Uuid {
-        match &self.index {
+    /// The index of the rows asked for.
+    fn index(&self) -> Option<&Index> {
+        self.indexes.as_ref()?[self.entity as usize].as_deref()
+    }
+
+    fn id(&self, row: u32) -> Uuid {
+        match self.index() {
             Some(index) => index.id(row),
-            None => match read(&self.view, entity.id(), row) {
+            None => match read(&self.view, self.entity.id(), row) {
                 Value::Uuid(id) => id,
                 _ => Uuid::nil(),
             },
@@ -87,7 +123,7 @@ impl Asked<'_> {
     /// The index, if it keeps the order of the query's sort.
     fn order(&self, query: &Query) -> Option<&Index> {
         let key = query.single_key()?;
-        self.index.as_deref().filter(|index| index.order(key).is_some())
+        self.index().filter(|index| index.order(key).is_some())
     }
 
     /// Where the page ended, if it is full.
@@ -123,6 +159,14 @@ impl Core {
     /// The same; without `places`, blocked runs are not told from ready ones, which takes a look at each limit that stops some.
     pub(crate) fn view_with(&self, places: bool) -> CatalogView {
         self.view_of(Tables::All, places)
+    }
+
+    /// Whether queries that read these tables use indexes: if one of them is large, of all of them.
+    fn indexes(&self, entities: [bool; KINDS]) -> bool {
+        let large = |entity: Entity| self.catalog.count(entity) >= self.settings.index_from;
+        Entity::ALL
+            .into_iter()
+            .any(|entity| entities[entity as usize] && large(entity))
     }
 
     /// These tables as they are now. Whether a run is blocked can be told only `with_places`.
@@ -238,9 +282,7 @@ impl Engine {
             count: false,
         };
         self.ask(query, wanted, false, |asked| Ids {
-            ids: (asked.found.rows.iter())
-                .map(|&row| asked.id(query.entity(), row))
-                .collect(),
+            ids: (asked.found.rows.iter()).map(|&row| asked.id(row)).collect(),
             next: asked.next(query),
             version: asked.version,
         })
@@ -269,8 +311,8 @@ impl Engine {
         self.ask(query, wanted, false, |asked| asked.found.count.unwrap_or(0))
     }
 
-    /// Answers a query, and says how: which indexes, how many rows were looked at, which way was taken. Costs what the query and
-    /// its count cost.
+    /// Answers a query, and says how: which indexes, how many rows were looked at, which way was taken. Costs what the query costs,
+    /// twice, and its count.
     ///
     /// # Errors
     ///
@@ -281,13 +323,14 @@ impl Engine {
             count: false,
         };
         self.ask(query, page, false, |asked| {
-            let counted = match &asked.index {
-                Some(index) => {
+            let indexes = asked.indexes.as_ref().map(known);
+            let counted = match &indexes {
+                Some(indexes) => {
                     let count = Wanted {
                         rows: false,
                         count: true,
                     };
-                    answer(query, index, &asked.view, count)
+                    answer(query, indexes, &asked.view, count)
                 }
                 None => Found {
                     rows: Vec::new(),
@@ -296,7 +339,7 @@ impl Engine {
             };
             Explained {
                 entity: query.entity(),
-                rows: match &asked.index {
+                rows: match asked.index() {
                     Some(index) => index.live().len() as u64,
                     None => asked.view.rows(query.entity()).count() as u64,
                 },
@@ -306,8 +349,8 @@ impl Engine {
                 count_way: counted.way,
                 count_looked: counted.looked,
                 ordered: asked.order(query).is_some(),
-                tests: match &asked.index {
-                    Some(index) => tests(query, index, &asked.view),
+                tests: match &indexes {
+                    Some(indexes) => tests(query, indexes, &asked.view),
                     None => leaves(query.filter().expr()),
                 },
                 version: asked.version,
@@ -379,21 +422,28 @@ impl Engine {
         shows_rows: bool,
         effects: &mut Effects,
     ) -> Result<Asked<'_>, Error> {
-        let entity = query.entity();
-        let lock = &self.shared.indexes.0[entity as usize];
+        let (entity, entities) = (query.entity(), Plan::entities(query));
+        let indexes = &self.shared.indexes;
         loop {
-            // Who finds nobody reading has the index for itself, and needs one look at the engine.
-            if let Some(index) = lock.try_write() {
-                match self.asked_alone(query, wanted, shows_rows, index, effects)? {
+            // Who finds nobody reading has the indexes for itself, and needs one look at the engine.
+            if let Some(held) = indexes.lock(entities, RwLock::try_write) {
+                match self.asked_alone(query, wanted, shows_rows, held, effects)? {
                     Some(asked) => return Ok(asked),
                     None => continue,
                 }
             }
-            let index = lock.read();
-            let plan = Plan::of(query, &index, wanted);
+            let held = indexes.lock(entities, |index| Some(index.read()));
+            let held = held.expect("waiting for a lock does not fail");
+            let plan = Plan::of(query, &known(&held), wanted);
             let ready = self.call_quietly(effects, |core| {
-                let small = core.catalog.count(entity) < core.settings.index_from;
-                let ready = !small && index.has(&plan.wants) && core.catalog.is_unchanged(entity);
+                let unchanged = |(entity, _): &(&Entity, _)| core.catalog.is_unchanged(**entity);
+                let ready = core.indexes(entities)
+                    && plan.is_met(&known(&held))
+                    && Entity::ALL
+                        .iter()
+                        .zip(entities)
+                        .filter(|(_, is)| *is)
+                        .all(|at| unchanged(&at));
                 Ok(ready.then(|| {
                     let (tables, places) = plan.reads(entity, shows_rows);
                     (core.view_of(tables, places), core.version)
@@ -401,48 +451,67 @@ impl Engine {
             })?;
             if let Some((view, version)) = ready {
                 return Ok(Asked {
-                    found: answer(query, &index, &view, wanted),
+                    found: answer(query, &known(&held), &view, wanted),
                     version,
                     view,
-                    index: Some(index),
+                    indexes: Some(held),
+                    entity,
                 });
             }
-            drop(index);
-            if let Some(asked) = self.asked_alone(query, wanted, shows_rows, lock.write(), effects)? {
+            drop(held);
+            let held = indexes.lock(entities, |index| Some(index.write()));
+            let held = held.expect("waiting for a lock does not fail");
+            if let Some(asked) = self.asked_alone(query, wanted, shows_rows, held, effects)? {
                 return Ok(asked);
             }
         }
     }
 
-    /// The answer, by who may change the index; `None` when, brought up, it turns out to need another plan.
+    /// The answer, by who may change the indexes; `None` when, brought up, they turn out to need another plan.
     fn asked_alone<'a>(
         &'a self,
         query: &Query,
         wanted: Wanted,
         shows_rows: bool,
-        mut index: RwLockWriteGuard<'a, Index>,
+        mut held: Writing<'a>,
         effects: &mut Effects,
     ) -> Result<Option<Asked<'a>>, Error> {
         let entity = query.entity();
-        let plan = Plan::of(query, &index, wanted);
-        let has = index.has(&plan.wants);
+        let plan = Plan::of(query, &known(&held), wanted);
+        let mut stale = [false; KINDS];
         let (view, version, changes) = self.call_quietly(effects, |core| {
-            let (tables, places) = plan.reads(entity, shows_rows);
-            if core.catalog.count(entity) < core.settings.index_from {
+            let (mut tables, places) = plan.reads(entity, shows_rows);
+            if !core.indexes(held.each_ref().map(Option::is_some)) {
                 // Too small for an index.
                 return Ok((core.view_of(Tables::All, places), core.version, None));
             }
-            let changes = core.catalog.changes(entity);
-            let tables = match (tables, changes.few()) {
-                (Tables::None, _) if has && changes.is_none() => Tables::None,
-                (Tables::None, Some(marks)) if has && index.follows(&changes) => Tables::Near(entity, marks),
-                (Tables::None, _) => Tables::Only(entity),
-                (tables, _) => tables,
+            let mut changes = [const { None }; KINDS];
+            for (kind, index) in Entity::ALL.into_iter().zip(&held) {
+                let Some(index) = index else { continue };
+                let at = kind as usize;
+                let taken = &*changes[at].insert(core.catalog.changes(kind));
+                stale[at] = !taken.is_none() || !index.has(&plan.wants[at]);
+            }
+            let mut stales = Entity::ALL.into_iter().filter(|kind| stale[*kind as usize]);
+            tables = match (tables, stales.next(), stales.next()) {
+                (tables, None, _) => tables,
+                (Tables::None, Some(kind), None) => Tables::Only(kind),
+                (Tables::Only(shown), Some(kind), None) if shown == kind => Tables::Only(kind),
+                _ => Tables::All,
             };
+            // Of one table a few changes, and nothing else to be seen: the rows near them are enough.
+            if let (Tables::Only(kind), false) = (tables, shows_rows)
+                && let (Some(index), Some(taken)) = (&held[kind as usize], &changes[kind as usize])
+                && let Some(marks) = taken.few()
+                && index.has(&plan.wants[kind as usize])
+                && index.follows(taken)
+            {
+                tables = Tables::Near(kind, marks);
+            }
             Ok((core.view_of(tables, places), core.version, Some(changes)))
         })?;
         let Some(changes) = changes else {
-            drop(index);
+            drop(held);
             let answer = query.run(&view, view.rows(entity));
             return Ok(Some(Asked {
                 found: Found {
@@ -453,26 +522,32 @@ impl Engine {
                 },
                 version,
                 view,
-                index: None,
+                indexes: None,
+                entity,
             }));
         };
-        if !has || !changes.is_none() {
-            if !index.is_synced() || !changes.is_none() {
-                index.sync(&view, changes);
+        if stale.contains(&true) {
+            for (((index, taken), stale), wants) in held.iter_mut().zip(changes).zip(stale).zip(&plan.wants) {
+                if let (Some(index), Some(taken), true) = (index, taken, stale) {
+                    if !index.is_synced() || !taken.is_none() {
+                        index.sync(&view, taken);
+                    }
+                    index.build(wants, &view);
+                }
             }
-            index.build(&plan.wants, &view);
             // A field may have turned out to be one that is read from its rows.
-            let settled = Plan::of(query, &index, wanted);
-            if !index.has(&settled.wants) || settled.reads_rows != plan.reads_rows {
+            let settled = Plan::of(query, &known(&held), wanted);
+            if !settled.is_met(&known(&held)) || settled.reads_rows != plan.reads_rows {
                 return Ok(None);
             }
         }
-        let index = RwLockWriteGuard::downgrade(index);
+        let held = held.map(|index| index.map(RwLockWriteGuard::downgrade));
         Ok(Some(Asked {
-            found: answer(query, &index, &view, wanted),
+            found: answer(query, &known(&held), &view, wanted),
             version,
             view,
-            index: Some(index),
+            indexes: Some(held),
+            entity,
         }))
     }
 }

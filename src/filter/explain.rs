@@ -92,6 +92,10 @@ pub enum By {
     Texts,
     /// The numbers of the rows, side by side.
     Numbers,
+    /// The related rows that pass were found first, by their own index, and then the rows that they belong to.
+    Join,
+    /// Each row asked those that are related to it, through an index: few rows were asked.
+    Related,
     /// The rows themselves.
     Rows,
 }
@@ -121,6 +125,8 @@ impl By {
             Self::Trigrams => "trigrams",
             Self::Texts => "texts",
             Self::Numbers => "numbers",
+            Self::Join => "join",
+            Self::Related => "related",
             Self::Rows => "rows",
         }
     }

@@ -13,6 +13,8 @@ use tenfold::filter::build::{deployment, run};
 use tenfold::filter::{
     Bound, Cursor, Entity, Expr, Field, Filter, Limits, Op, Query, Relation, Set, Side, SortKey, Start,
 };
+use tenfold::limit::LimitSpec;
+use tenfold::model::{NewTaskRun, PoolPatch, QueuePatch};
 use tenfold::{
     Claim, Deployment, DeploymentPatch, Engine, NewDeployment, NewPool, NewQueue, NewRun, Outcome, Priority,
     RunId, Scope,
@@ -41,17 +43,17 @@ const PARTS: [&str; 8] = ["etl", "LOAD", "é", "a_b", "kelvin", "a", "-et", "tl-
 const QUEUES: [&str; 3] = ["default", "fast", "slow"];
 
 /// Two engines, and what both hold.
-struct Twins {
-    indexed: Engine,
-    scanned: Engine,
+pub(super) struct Twins {
+    pub(super) indexed: Engine,
+    pub(super) scanned: Engine,
     clock: ManualClock,
-    deployments: Vec<Deployment>,
-    runs: Vec<RunId>,
+    pub(super) deployments: Vec<Deployment>,
+    pub(super) runs: Vec<RunId>,
     claims: Vec<(Claim, Claim)>,
 }
 
 impl Twins {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let clock = ManualClock::at(DateTime::from_timestamp(1_750_000_000, 0).unwrap());
         let engine = |from| {
             let builder = Engine::builder().seed(seed).clock(clock.clone());
@@ -66,6 +68,7 @@ impl Twins {
             claims: Vec::new(),
         };
         for engine in [&twins.indexed, &twins.scanned] {
+            engine.define_limit(LimitSpec::new("db", 2)).unwrap();
             engine.create_pool(NewPool::named("pool")).unwrap();
             for queue in &QUEUES[1..] {
                 engine.create_queue(NewQueue::named("pool", *queue)).unwrap();
@@ -75,15 +78,15 @@ impl Twins {
     }
 
     /// The same call on both, with the same answer.
-    fn both<T: PartialEq + std::fmt::Debug>(&self, call: impl Fn(&Engine) -> T) -> T {
+    pub(super) fn both<T: PartialEq + std::fmt::Debug>(&self, call: impl Fn(&Engine) -> T) -> T {
         let (ours, theirs) = (call(&self.indexed), call(&self.scanned));
         assert_eq!(ours, theirs);
         ours
     }
 
-    fn change(&mut self, random: &mut Random) {
+    pub(super) fn change(&mut self, random: &mut Random) {
         let some = |random: &mut Random, of: usize| (of > 0).then(|| random.below(of));
-        match random.below(14) {
+        match random.below(18) {
             0..=3 => {
                 let mut new =
                     NewDeployment::new(random.pick(&["flow", "other", "third"]), random.pick(&NAMES));
@@ -151,6 +154,9 @@ impl Twins {
                     if random.below(2) == 0 {
                         new = new.tag(random.pick(&TAGS));
                     }
+                    if random.below(4) == 0 {
+                        new = new.slots("db", u32::try_from(1 + random.below(2)).unwrap());
+                    }
                     let made = self.both(|engine| engine.submit(new.clone()).map(|made| made.id).ok());
                     self.runs.extend(made);
                 }
@@ -193,18 +199,50 @@ impl Twins {
                     self.both(|engine| engine.cancel(id).ok());
                 }
             }
+            13 => {
+                let (queue, paused) = (random.pick(&QUEUES), random.below(2) == 0);
+                self.both(|engine| {
+                    let patch = QueuePatch::new().paused(paused);
+                    engine.update_queue("pool", queue, patch).unwrap()
+                });
+            }
+            14 => {
+                let paused = random.below(2) == 0;
+                self.both(|engine| {
+                    let patch = PoolPatch::new().paused(paused);
+                    engine.update_pool("pool", patch).unwrap()
+                });
+            }
+            15 | 16 => {
+                if let Some(at) = some(random, self.claims.len()) {
+                    let (ours, theirs) = &self.claims[at];
+                    let task = NewTaskRun::named(random.pick(&NAMES)).tag(random.pick(&TAGS));
+                    let begun = (
+                        self.indexed.begin(ours).is_ok(),
+                        self.scanned.begin(theirs).is_ok(),
+                    );
+                    assert_eq!(begun.0, begun.1);
+                    let steps = (
+                        self.indexed.begin_task(ours, task.clone()).ok(),
+                        self.scanned.begin_task(theirs, task).ok(),
+                    );
+                    assert_eq!(steps.0, steps.1);
+                }
+            }
             _ => self.clock.advance(Duration::from_secs(random.below(40) as u64)),
         }
     }
 
     /// Every way to ask, on both.
-    fn ask(&self, query: &Query) {
+    pub(super) fn ask(&self, query: &Query) {
         let text = query.filter().to_string();
         match query.entity() {
             Entity::Deployment => drop(self.both(|engine| engine.deployments(query).unwrap())),
             Entity::Run => drop(self.both(|engine| engine.runs(query).unwrap())),
             Entity::Flow => drop(self.both(|engine| engine.flows(query).unwrap())),
-            _ => {}
+            Entity::TaskRun => drop(self.both(|engine| engine.task_runs(query).unwrap())),
+            Entity::Pool => drop(self.both(|engine| engine.pools(query).unwrap())),
+            Entity::Queue => drop(self.both(|engine| engine.queues(query).unwrap())),
         }
         assert_eq!(self.indexed.ids(query), self.scanned.ids(query), "{text}");
         assert_eq!(self.indexed.count(query), self.scanned.count(query), "{text}");
@@ -212,7 +250,7 @@ impl Twins {
 }
 
 /// A tree whose operands are met by the data.
-fn condition(random: &mut Random, twins: &Twins, entity: Entity, depth: u8) -> Expr {
+pub(super) fn condition(random: &mut Random, twins: &Twins, entity: Entity, depth: u8) -> Expr {
     let children = |random: &mut Random| {
         let count = random.pick(&[0, 2, 2, 3]);
         (0..count)
@@ -319,7 +357,7 @@ fn condition(random: &mut Random, twins: &Twins, entity: Entity, depth: u8) -> E
     }
 }
 
-fn sorted(random: &mut Random, query: Query) -> Query {
+pub(super) fn sorted(random: &mut Random, query: Query) -> Query {
     let entity = query.entity();
     let fields: Vec<Field> = match entity {
         Entity::Deployment => vec![
@@ -337,7 +375,8 @@ fn sorted(random: &mut Random, query: Query) -> Query {
             Field::RunEndTime,
             Field::RunPriority,
         ],
-        _ => vec![Field::FlowName, Field::FlowCreated],
+        Entity::Flow => vec![Field::FlowName, Field::FlowCreated],
+        other => vec![other.id()],
     };
     let keys = (0..=random.below(2)).map(|_| {
         let field = random.pick(&fields);

@@ -8,6 +8,7 @@
 //! | part | answers | bytes a row |
 //! |---|---|---|
 //! | [`Values`] | fields with few different values; relations to one row | 3 |
+//! | [`Kin`] | relations to many rows, and to one of very many | 12, and 4 a parent |
 //! | [`TagLists`] | tags | 6 a tag, and 4 |
 //! | [`Texts`] | names: containing, starting, ending, `like`, equal | the text, 2 for each trigram and frequent word, and 4 |
 //! | [`Numbers`] | instants, durations and numbers | 8 |
@@ -16,6 +17,7 @@
 //! Every part answers exactly: a trigram only proposes rows, and their texts decide.
 
 mod codes;
+mod kin;
 mod lists;
 mod numbers;
 mod order;
@@ -28,6 +30,7 @@ use std::cmp::Ordering;
 
 use uuid::Uuid;
 
+pub(crate) use kin::Kin;
 pub(crate) use numbers::Numbers;
 pub(crate) use order::{Order, Place};
 pub(crate) use set::{RowSet, WORDS, bits};
@@ -49,8 +52,8 @@ enum Form {
 
 /// How a field is indexed; `None` for one that is looked up in its row.
 ///
-/// A field belongs here only if its value changes with its own row and with nothing else: marks are made for rows. (A run's place
-/// depends on its queue, a status on the time.)
+/// A field belongs here only if its value changes with its own row and with nothing else: marks are made for rows. (A status depends
+/// on the time.) Of a run's place that part is kept which its row says: whether a ready run is blocked depends on its queue and limits.
 const fn form(field: Field) -> Option<Form> {
     Some(match field {
         Field::FlowTags | Field::DeploymentTags | Field::RunTags | Field::TaskRunTags => Form::Tags,
@@ -71,6 +74,7 @@ const fn form(field: Field) -> Option<Form> {
         | Field::RunStateType
         | Field::RunStateName
         | Field::RunPriority
+        | Field::RunPlace
         | Field::RunCount
         | Field::RunAutoScheduled
         | Field::RunCreatedByType
@@ -112,7 +116,23 @@ const fn is_link(relation: Relation) -> bool {
             | Relation::RunFlow
             | Relation::RunDeployment
             | Relation::RunQueue
+            | Relation::TaskRunRun
+            | Relation::QueuePool
     )
+}
+
+/// The relation to one row that leads back where a relation to many comes from; `None` where rows do not name that row themselves.
+pub(crate) const fn inverse(relation: Relation) -> Option<Relation> {
+    Some(match relation {
+        Relation::FlowDeployments => Relation::DeploymentFlow,
+        Relation::FlowRuns => Relation::RunFlow,
+        Relation::DeploymentRuns => Relation::RunDeployment,
+        Relation::RunTaskRuns => Relation::TaskRunRun,
+        Relation::PoolQueues => Relation::QueuePool,
+        Relation::QueueDeployments => Relation::DeploymentQueue,
+        Relation::QueueRuns => Relation::RunQueue,
+        _ => return None,
+    })
 }
 
 #[derive(Debug)]
@@ -128,6 +148,8 @@ pub(crate) enum Column {
 pub(crate) struct Wants {
     pub(crate) fields: Vec<Field>,
     pub(crate) links: Vec<Relation>,
+    /// Relations to one row, to be followed from either end.
+    pub(crate) kin: Vec<Relation>,
     pub(crate) order: Option<SortKey>,
 }
 
@@ -148,9 +170,12 @@ pub(crate) struct Index {
     ids: Vec<Uuid>,
     fields: Vec<(Field, Column)>,
     links: Vec<(Relation, Values)>,
+    kin: Vec<(Relation, Kin)>,
     orders: Vec<(SortKey, Order)>,
     /// Fields that turned out to have too many different values.
     unfit: Vec<Field>,
+    /// Relations that lead to too many different rows.
+    unfit_links: Vec<Relation>,
 }
 
 impl Index {
@@ -163,8 +188,10 @@ impl Index {
             ids: Vec::new(),
             fields: Vec::new(),
             links: Vec::new(),
+            kin: Vec::new(),
             orders: Vec::new(),
             unfit: Vec::new(),
+            unfit_links: Vec::new(),
         }
     }
 
@@ -195,6 +222,11 @@ impl Index {
         found.map(|(_, values)| values)
     }
 
+    pub(crate) fn kin(&self, relation: Relation) -> Option<&Kin> {
+        let found = self.kin.iter().find(|(held, _)| *held == relation);
+        found.map(|(_, kin)| kin)
+    }
+
     /// The order of a sort by one key, equal ones by ascending id.
     pub(crate) fn order(&self, key: SortKey) -> Option<&Order> {
         let found = self.orders.iter().find(|(held, _)| *held == key);
@@ -206,8 +238,14 @@ impl Index {
         form(field).is_some() && !self.unfit.contains(&field)
     }
 
-    pub(crate) fn takes_link(relation: Relation) -> bool {
+    /// Whether rows name the row themselves to which this relation leads.
+    pub(crate) fn names(relation: Relation) -> bool {
         is_link(relation)
+    }
+
+    /// Whether a relation to one row can be kept as sets of the rows that lead to the same one; else it is kept as [`Kin`].
+    pub(crate) fn takes_link(&self, relation: Relation) -> bool {
+        is_link(relation) && !self.unfit_links.contains(&relation)
     }
 
     /// Whether a sort by this key can be kept as an order.
@@ -220,6 +258,7 @@ impl Index {
         self.synced
             && wants.fields.iter().all(|&field| self.column(field).is_some())
             && wants.links.iter().all(|&link| self.link(link).is_some())
+            && wants.kin.iter().all(|&link| self.kin(link).is_some())
             && wants.order.is_none_or(|key| self.order(key).is_some())
     }
 
@@ -259,13 +298,19 @@ impl Index {
             self.build_field(field, view);
         }
         for &link in &wants.links {
-            if self.link(link).is_none() {
-                let mut values = Values::default();
-                for row in self.live.iter() {
-                    values.update(row, Some(target(view, link, row)));
-                }
-                values.shrink();
+            if self.link(link).is_none() && self.takes_link(link) {
+                let values = self.values(|row| target(view, link, row));
                 self.links.push((link, values));
+            }
+        }
+        for &link in &wants.kin {
+            if self.kin(link).is_none() {
+                let mut kin = Kin::default();
+                for row in self.live.iter() {
+                    kin.update(row, view.one(link, row));
+                }
+                kin.shrink();
+                self.kin.push((link, kin));
             }
         }
         if let Some(key) = wants.order
@@ -284,20 +329,9 @@ impl Index {
         let Some(form) = form(field).filter(|_| self.column(field).is_none() && self.takes(field)) else {
             return;
         };
-        let value = |row| read(view, field, row);
+        let value = |row| own(view, field, row);
         let column = match form {
-            Form::Values => {
-                let mut values = Values::default();
-                for (done, row) in self.live.iter().enumerate() {
-                    values.update(row, Some(value(row)));
-                    // Hopeless cases end early.
-                    if done % 1_024 == 0 && self.distinct_most() < values.distinct() {
-                        break;
-                    }
-                }
-                values.shrink();
-                Column::Values(values)
-            }
+            Form::Values => Column::Values(self.values(value)),
             Form::Tags => Column::Tags(TagLists::build(&self.live, self.bound, value)),
             Form::Text => Column::Text(Texts::build(&self.live, self.bound, value)),
             Form::Numbers => {
@@ -310,6 +344,20 @@ impl Index {
             }
         };
         self.fields.push((field, column));
+    }
+
+    /// The values of all rows.
+    fn values<'a>(&self, value: impl Fn(u32) -> Value<'a>) -> Values {
+        let mut values = Values::default();
+        for (done, row) in self.live.iter().enumerate() {
+            values.update(row, Some(value(row)));
+            // Hopeless cases end early.
+            if done % 1_024 == 0 && self.distinct_most() < values.distinct() {
+                break;
+            }
+        }
+        values.shrink();
+        values
     }
 
     /// Most different values that an inverted index of a field has: beyond, its sets cost more than they save.
@@ -327,6 +375,14 @@ impl Index {
             }
             fits
         });
+        let unfit = &mut self.unfit_links;
+        self.links.retain(|(link, values)| {
+            let fits = values.distinct() <= most;
+            if !fits {
+                unfit.push(*link);
+            }
+            fits
+        });
     }
 
     /// Takes in every row anew, and every part that there was.
@@ -339,6 +395,7 @@ impl Index {
             .chain([Wants {
                 fields: self.fields.iter().map(|(field, _)| *field).collect(),
                 links: self.links.iter().map(|(link, _)| *link).collect(),
+                kin: self.kin.iter().map(|(link, _)| *link).collect(),
                 order: None,
             }])
             .collect();
@@ -394,7 +451,7 @@ impl Index {
             };
             let fields = self.fields.iter_mut();
             for (field, column) in fields.filter(|(field, _)| !light || is_light(*field)) {
-                let value = is.then(|| read(view, *field, row));
+                let value = is.then(|| own(view, *field, row));
                 match column {
                     Column::Values(values) => values.update(row, value),
                     Column::Tags(tags) => tags.update(row, value),
@@ -414,6 +471,9 @@ impl Index {
             turned(self.entity.id(), !same);
             for (link, values) in &mut self.links {
                 values.update(row, is.then(|| target(view, *link, row)));
+            }
+            for (link, kin) in &mut self.kin {
+                kin.update(row, view.one(*link, row).filter(|_| is));
             }
         }
         let mut orders = std::mem::take(&mut self.orders);
@@ -490,6 +550,14 @@ fn id(view: &CatalogView, entity: Entity, row: u32) -> Uuid {
     match read(view, entity.id(), row) {
         Value::Uuid(id) => id,
         _ => Uuid::nil(),
+    }
+}
+
+/// The value of a field as far as it changes with its own row alone.
+fn own(view: &CatalogView, field: Field, row: u32) -> Value<'_> {
+    match field {
+        Field::RunPlace => view.own_place(row),
+        _ => read(view, field, row),
     }
 }
 

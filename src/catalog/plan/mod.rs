@@ -10,11 +10,14 @@
 //! | blocks | all rows at once as bits; then the page is picked, or walked to | counts, and all the rest |
 //!
 //! The estimates behind the choice decide about time alone: every way gives the same rows. A walk that turns out longer than was
-//! thought is given up for blocks.
+//! thought is given up for blocks. Tests of related rows have two ways of their own (`kin.rs`).
 
+mod kin;
+mod narrow;
+mod needs;
 mod part;
 mod texts;
 mod ways;
 
-pub(crate) use part::Plan;
+pub(crate) use needs::{Known, Plan};
 pub(crate) use ways::{Found, Wanted, answer, tests};

@@ -1,87 +1,15 @@
-//! The parts of a plan: tests that an index answers, one row or one block at a time.
+//! The parts of a plan: what each asks of an index, and what is guessed of it.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
+use super::kin::Kindred;
+use super::narrow::SAMPLE;
+use super::needs::Known;
 use super::texts::{plain_needle, text_passes};
-use super::ways::Wanted;
-use crate::catalog::index::{Column, Index, Numbers, RowSet, TagLists, Texts, Values, WORDS, Wants};
-use crate::catalog::view::{CatalogView, Tables};
-use crate::filter::{
-    Bound, By, Entity, Expr, Field, Filter, Node, Op, Owned, Program, Query, Relation, Set, Side, Test,
-    Tested,
-};
-
-/// What a query needs, as far as its filter and sort say.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Plan {
-    pub(crate) wants: Wants,
-    /// Some test is answered from rows, its own or related ones.
-    pub(crate) reads_rows: bool,
-    /// Whether a run is blocked matters.
-    pub(crate) reads_place: bool,
-}
-
-impl Plan {
-    /// What `query` needs of `index`, which need not be built yet.
-    pub(crate) fn of(query: &Query, index: &Index, wanted: Wanted) -> Self {
-        let mut plan = Self::default();
-        plan.need(query.filter().expr(), index);
-        if wanted.rows && query.limit() > 0 {
-            plan.wants.order = query.single_key().filter(|key| index.sorts_by(*key));
-            plan.reads_rows |= plan.wants.order.is_none();
-            plan.reads_place |= query.sort().iter().any(|key| key.field == Field::RunPlace);
-        }
-        plan
-    }
-
-    /// The tables that are read besides the index, and whether it matters which runs are blocked. `shows_rows` says that the answer is
-    /// made from the rows themselves.
-    pub(crate) fn reads(&self, entity: Entity, shows_rows: bool) -> (Tables<'static>, bool) {
-        let shows_place = shows_rows && entity == Entity::Run;
-        let tables = match (self.reads_rows || shows_place, shows_rows) {
-            (true, _) => Tables::All,
-            (false, true) => Tables::Only(entity),
-            (false, false) => Tables::None,
-        };
-        (tables, self.reads_place || shows_place)
-    }
-
-    fn need(&mut self, expr: &Expr, index: &Index) {
-        match expr.node() {
-            Node::And(children) | Node::Or(children) => {
-                children.iter().for_each(|child| self.need(child, index));
-            }
-            Node::Not(inner) => self.need(inner, index),
-            Node::Test(test) => {
-                self.reads_place |= test.field() == Field::RunPlace;
-                if index.takes(test.field()) {
-                    if !self.wants.fields.contains(&test.field()) {
-                        self.wants.fields.push(test.field());
-                    }
-                } else {
-                    self.reads_rows = true;
-                }
-            }
-            Node::Exists(relation, inner) => {
-                self.reads_rows = true;
-                self.reads_place |= asks_place(inner);
-                if Index::takes_link(*relation) && !self.wants.links.contains(relation) {
-                    self.wants.links.push(*relation);
-                }
-            }
-            _ => self.reads_rows = true,
-        }
-    }
-}
-
-fn asks_place(expr: &Expr) -> bool {
-    match expr.node() {
-        Node::And(children) | Node::Or(children) => children.iter().any(asks_place),
-        Node::Not(inner) | Node::Exists(_, inner) => asks_place(inner),
-        Node::Test(test) => test.field() == Field::RunPlace,
-        _ => false,
-    }
-}
+use crate::catalog::index::{Column, Index, Numbers, RowSet, TagLists, Texts, Values, WORDS};
+use crate::catalog::view::CatalogView;
+use crate::filter::{Bound, Entity, Expr, Field, Filter, Node, Op, Owned, Program, Set, Side, Test};
 
 /// A part, with what is guessed of it.
 pub(super) struct Part<'a> {
@@ -137,13 +65,15 @@ pub(super) enum What<'a> {
         /// Rows in one of these pass, whatever else is to be said.
         proven: Vec<&'a RowSet>,
     },
+    /// Related rows pass a test.
+    Kin(Rc<Kindred<'a>>),
     /// The row itself is asked.
     Row(Program),
 }
 
 /// How blocks are narrowed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Narrow {
+pub(super) enum Narrow {
     /// To the rows that pass.
     Exactly,
     /// By sets alone: no row is asked, and rows that do not pass may be left.
@@ -155,24 +85,30 @@ enum Narrow {
 /// What an evaluation reads, and what it has looked at.
 pub(super) struct Sources<'a> {
     pub(super) index: &'a Index,
+    pub(super) known: Known<'a>,
     pub(super) view: &'a CatalogView,
-    /// Rows that were asked one by one, in the index or in their tables.
-    pub(super) looked: Cell<u64>,
-    by: Cell<Narrow>,
-    spare: RefCell<Vec<Box<[u64; WORDS]>>>,
+    /// Rows that were asked one by one, in the index or in their tables, related ones too.
+    pub(super) looked: Rc<Cell<u64>>,
+    pub(super) by: Cell<Narrow>,
+    pub(super) spare: RefCell<Vec<Box<[u64; WORDS]>>>,
+    /// Tests of related rows that were met, by where their expression lies: all parts that are made of one share what is found.
+    pub(super) kindred: RefCell<Vec<(*const Expr, Rc<Kindred<'a>>)>>,
 }
 
 const NOBODY: &RowSet = &RowSet::NONE;
 
 impl<'a> Sources<'a> {
-    pub(super) fn new(index: &'a Index, view: &'a CatalogView) -> Self {
-        Self {
-            index,
+    /// What is needed for an answer about rows of a kind; none if there is no index of these.
+    pub(super) fn new(entity: Entity, known: Known<'a>, view: &'a CatalogView) -> Option<Self> {
+        Some(Self {
+            index: known[entity as usize]?,
+            known,
             view,
-            looked: Cell::new(0),
+            looked: Rc::default(),
             by: Cell::new(Narrow::Exactly),
             spare: RefCell::default(),
-        }
+            kindred: RefCell::default(),
+        })
     }
 
     pub(super) fn look(&self, rows: u64) {
@@ -180,7 +116,7 @@ impl<'a> Sources<'a> {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "estimates")]
-    fn rows(&self) -> f64 {
+    pub(super) fn rows(&self) -> f64 {
         (self.index.live().len() as f64).max(1.0)
     }
 
@@ -189,22 +125,11 @@ impl<'a> Sources<'a> {
         self.make(filter.expr())
     }
 
-    fn make(&self, expr: &Expr) -> Part<'a> {
+    pub(super) fn make(&self, expr: &Expr) -> Part<'a> {
         match expr.node() {
             Node::And(children) => self.all(children.iter().map(|child| self.make(child)).collect()),
             Node::Or(children) => self.any(children.iter().map(|child| self.make(child)).collect()),
-            Node::Not(inner) => {
-                let inner = self.make(inner);
-                Part {
-                    share: 1.0 - inner.share,
-                    each: inner.each,
-                    listed: inner.each,
-                    whole: inner.whole + self.pass(),
-                    sieve: inner.sieve + self.pass(),
-                    exact: inner.exact,
-                    what: What::Not(Box::new(inner)),
-                }
-            }
+            Node::Not(inner) => self.none_of(self.make(inner)),
             Node::Test(test) => self.test(expr, test),
             Node::Exists(relation, inner) => self.exists(expr, *relation, inner),
             _ => self.row(expr),
@@ -217,12 +142,24 @@ impl<'a> Sources<'a> {
     }
 
     /// The price of laying these sets over the bits of all rows, one after the other: those that are lists cost by the row.
-    fn sets(&self, sets: &[&RowSet]) -> f64 {
+    pub(super) fn sets(&self, sets: &[&RowSet]) -> f64 {
         let list = |set: &&RowSet| Some(small(set.len())).filter(|len| *len < self.rows() / 16.0);
         small(sets.len()) * self.pass() + 3.0 * sets.iter().take(1_024).filter_map(list).sum::<f64>()
     }
 
-    fn all(&self, mut parts: Vec<Part<'a>>) -> Part<'a> {
+    pub(super) fn none_of(&self, inner: Part<'a>) -> Part<'a> {
+        Part {
+            share: 1.0 - inner.share,
+            each: inner.each,
+            listed: inner.each,
+            whole: inner.whole + self.pass(),
+            sieve: inner.sieve + self.pass(),
+            exact: inner.exact,
+            what: What::Not(Box::new(inner)),
+        }
+    }
+
+    pub(super) fn all(&self, mut parts: Vec<Part<'a>>) -> Part<'a> {
         // What is cheap and lets few pass comes first.
         parts.sort_by(|a, b| {
             let rank = |part: &Part<'_>| part.whole / (1.001 - part.share);
@@ -246,7 +183,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn any(&self, mut parts: Vec<Part<'a>>) -> Part<'a> {
+    pub(super) fn any(&self, mut parts: Vec<Part<'a>>) -> Part<'a> {
         parts.sort_by(|a, b| {
             let rank = |part: &Part<'_>| part.whole / (0.001 + part.share);
             rank(a).total_cmp(&rank(b))
@@ -268,7 +205,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn row(&self, expr: &Expr) -> Part<'a> {
+    pub(super) fn row(&self, expr: &Expr) -> Part<'a> {
         Part {
             what: What::Row(Program::new(expr)),
             share: 0.3,
@@ -283,6 +220,7 @@ impl<'a> Sources<'a> {
     fn test(&self, expr: &Expr, test: &Test) -> Part<'a> {
         match self.index.column(test.field()) {
             None => self.row(expr),
+            Some(Column::Values(values)) if test.field() == Field::RunPlace => self.place(values, expr),
             Some(Column::Values(values)) => self.values(values, |passes| {
                 let mut pass = |key: &Owned| {
                     if let Some(code) = values.code(key) {
@@ -311,7 +249,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn values(&self, values: &'a Values, mark: impl FnOnce(&mut [bool])) -> Part<'a> {
+    pub(super) fn values(&self, values: &'a Values, mark: impl FnOnce(&mut [bool])) -> Part<'a> {
         let mut passes = vec![false; values.bound()];
         mark(&mut passes);
         let passing: Vec<&RowSet> = (0..)
@@ -344,7 +282,7 @@ impl<'a> Sources<'a> {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "estimates")]
-    fn share(&self, rows: usize) -> f64 {
+    pub(super) fn share(&self, rows: usize) -> f64 {
         rows as f64 / self.rows()
     }
 
@@ -468,290 +406,6 @@ impl<'a> Sources<'a> {
             exact: false,
         }
     }
-
-    /// A test of related rows. Where the row names the one that it is related to, each such one is asked once.
-    fn exists(&self, expr: &Expr, relation: Relation, inner: &Expr) -> Part<'a> {
-        let Some(values) = self.index.link(relation) else {
-            return self.row(expr);
-        };
-        let test = Program::new(inner);
-        self.values(values, |passes| {
-            for (code, key, _) in values.each() {
-                if let Owned::Int(row) = key
-                    && let Ok(row) = u32::try_from(*row)
-                {
-                    self.look(1);
-                    passes[code as usize] = test.matches(self.view, row);
-                }
-            }
-        })
-    }
-
-    /// What answers each test of an expression, in the order of its text.
-    pub(super) fn tests(&self, expr: &Expr) -> Vec<Tested> {
-        match expr.node() {
-            Node::And(children) | Node::Or(children) => {
-                children.iter().flat_map(|child| self.tests(child)).collect()
-            }
-            Node::Not(inner) => self.tests(inner),
-            _ => {
-                let (by, rows) = match self.make(expr).what {
-                    What::Values { passing, .. } => (By::Values, Some(rows_of(&passing))),
-                    What::Sets { sets, all: true } => (By::Tags, sets.first().map(|set| set.len() as u64)),
-                    What::Sets { sets, .. } => (By::Tags, Some(rows_of(&sets))),
-                    What::Range { .. } | What::Number { .. } => (By::Numbers, None),
-                    What::Text { candidates, .. } => match candidates {
-                        None => (By::Texts, None),
-                        Some(lists) => {
-                            let least = lists.iter().filter_map(|list| list.first());
-                            (By::Trigrams, Some(least.map(|set| set.len() as u64).sum()))
-                        }
-                    },
-                    _ => (By::Rows, None),
-                };
-                let test = expr.to_string();
-                vec![Tested { test, by, rows }]
-            }
-        }
-    }
-
-    /// Whether a row passes.
-    pub(super) fn passes(&self, part: &Part<'_>, row: u32) -> bool {
-        match &part.what {
-            What::All(parts) => parts.iter().all(|part| self.passes(part, row)),
-            What::Any(parts) => parts.iter().any(|part| self.passes(part, row)),
-            What::Not(inner) => !self.passes(inner, row),
-            What::Values { values, passes, .. } => {
-                passes.get(values.of(row) as usize).is_some_and(|pass| *pass)
-            }
-            What::Sets { sets, all: true } => sets.iter().all(|set| set.contains(row)),
-            What::Sets { sets, all: false } => sets.iter().any(|set| set.contains(row)),
-            What::Range { numbers, low, high } => numbers
-                .key(row)
-                .is_some_and(|number| *low <= number && number <= *high),
-            What::Number { numbers, test } => test.accepts(numbers.get(row)),
-            What::Text {
-                texts,
-                test,
-                plain,
-                candidates,
-                proven,
-            } => {
-                if proven.iter().take(PROOFS).any(|set| set.contains(row)) {
-                    return true;
-                }
-                let may = candidates
-                    .as_ref()
-                    .is_none_or(|lists| lists.iter().any(|list| list.iter().all(|set| set.contains(row))));
-                may && text_passes(texts, test, plain.as_deref(), row, texts.bytes(row))
-            }
-            What::Row(test) => test.matches(self.view, row),
-        }
-    }
-
-    /// Takes out of `open`, bits of rows of a block, those that do not pass.
-    pub(super) fn narrow(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
-        match &part.what {
-            What::All(parts) => {
-                for part in parts {
-                    if open.iter().all(|word| *word == 0) {
-                        return;
-                    }
-                    self.narrow(part, block, open);
-                }
-            }
-            What::Any(parts) => self.with_spare(open.len(), |passed| {
-                passed.fill(0);
-                self.with_spare(open.len(), |rest| {
-                    for part in parts {
-                        for ((rest, open), passed) in rest.iter_mut().zip(&*open).zip(&*passed) {
-                            *rest = open & !passed;
-                        }
-                        if rest.iter().all(|word| *word == 0) {
-                            break;
-                        }
-                        self.narrow(part, block, rest);
-                        for (passed, rest) in passed.iter_mut().zip(&*rest) {
-                            *passed |= rest;
-                        }
-                    }
-                });
-                open.copy_from_slice(passed);
-            }),
-            What::Not(inner) => self.with_spare(open.len(), |passed| {
-                passed.copy_from_slice(open);
-                let by = self.by.get();
-                self.by.set(match by {
-                    Narrow::Exactly => Narrow::Exactly,
-                    Narrow::Loosely => Narrow::Surely,
-                    Narrow::Surely => Narrow::Loosely,
-                });
-                self.narrow(inner, block, passed);
-                self.by.set(by);
-                for (open, passed) in open.iter_mut().zip(&*passed) {
-                    *open &= !passed;
-                }
-            }),
-            What::Values { passing, failing, .. } => {
-                let asked = failing.as_ref().map_or(passing.len(), Vec::len);
-                // A set costs about as much as asking sixty rows.
-                if asked > 1 && self.by.get() == Narrow::Exactly && count(open) < asked as u64 * 60 {
-                    self.sift(part, block, open);
-                } else if let Some(failing) = failing {
-                    failing.iter().for_each(|set| set.and_not_into(block, open));
-                } else {
-                    self.keep_any(passing, block, open);
-                }
-            }
-            What::Sets { sets, all: true } => sets.iter().for_each(|set| set.and_into(block, open)),
-            What::Sets { sets, all: false } => self.keep_any(sets, block, open),
-            What::Text { proven, .. } => match self.by.get() {
-                Narrow::Exactly if proven.is_empty() => {
-                    self.propose(part, block, open);
-                    self.sift_texts(part, block, open);
-                }
-                Narrow::Exactly => self.with_spare(open.len(), |sure| {
-                    sure.copy_from_slice(open);
-                    self.keep_any(proven, block, sure);
-                    self.propose(part, block, open);
-                    for (open, sure) in open.iter_mut().zip(&*sure) {
-                        *open &= !sure;
-                    }
-                    self.sift_texts(part, block, open);
-                    for (open, sure) in open.iter_mut().zip(&*sure) {
-                        *open |= sure;
-                    }
-                }),
-                Narrow::Loosely => self.propose(part, block, open),
-                Narrow::Surely => self.keep_any(proven, block, open),
-            },
-            What::Range { .. } | What::Number { .. } | What::Row(_) => self.sift(part, block, open),
-        }
-    }
-
-    /// Takes out of `open` the rows whose texts no trigram proposes.
-    fn propose(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
-        let What::Text { candidates, .. } = &part.what else {
-            return;
-        };
-        match candidates.as_deref() {
-            None => {}
-            Some([list]) => {
-                for set in list {
-                    set.and_into(block, open);
-                    // So few texts are looked at sooner than another set.
-                    if count(open) < 32 {
-                        break;
-                    }
-                }
-            }
-            Some(lists) => self.with_spare(open.len(), |passed| {
-                passed.fill(0);
-                self.with_spare(open.len(), |rest| {
-                    for list in lists {
-                        rest.copy_from_slice(open);
-                        list.iter().for_each(|set| set.and_into(block, rest));
-                        for (passed, rest) in passed.iter_mut().zip(&*rest) {
-                            *passed |= rest;
-                        }
-                    }
-                });
-                open.copy_from_slice(passed);
-            }),
-        }
-    }
-
-    /// Takes out of `open` what sets alone can tell not to pass.
-    pub(super) fn sieve(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
-        self.by.set(Narrow::Loosely);
-        self.narrow(part, block, open);
-        self.by.set(Narrow::Exactly);
-    }
-
-    /// Keeps of some ascending offsets of a block those whose rows pass.
-    pub(super) fn filter(&self, part: &Part<'_>, block: usize, offsets: &mut Vec<u16>) {
-        match &part.what {
-            What::All(parts) => {
-                for part in parts {
-                    if offsets.is_empty() {
-                        return;
-                    }
-                    self.filter(part, block, offsets);
-                }
-            }
-            What::Sets { sets, all } if *all || sets.len() == 1 => {
-                sets.iter().for_each(|set| set.retain(block, offsets));
-            }
-            What::Text {
-                candidates: Some(lists),
-                ..
-            } if lists.len() == 1 => {
-                // Bits are looked up at once; lists are gone through when few are left to look for.
-                for set in lists[0].iter().rev() {
-                    set.retain(block, offsets);
-                }
-                self.ask(part, block, offsets);
-            }
-            _ => self.ask(part, block, offsets),
-        }
-    }
-
-    /// Asks each of these rows.
-    fn ask(&self, part: &Part<'_>, block: usize, offsets: &mut Vec<u16>) {
-        let base = base(block);
-        self.look(offsets.len() as u64);
-        offsets.retain(|offset| self.passes(part, base + u32::from(*offset)));
-    }
-
-    /// Keeps the rows that are in one of the sets.
-    fn keep_any(&self, sets: &[&RowSet], block: usize, open: &mut [u64]) {
-        if let [set] = sets {
-            set.and_into(block, open);
-            return;
-        }
-        self.with_spare(open.len(), |passed| {
-            passed.fill(0);
-            sets.iter().for_each(|set| set.or_into(block, passed));
-            for (open, passed) in open.iter_mut().zip(&*passed) {
-                *open &= passed;
-            }
-        });
-    }
-
-    /// Asks every row that is open.
-    fn sift(&self, part: &Part<'_>, block: usize, open: &mut [u64]) {
-        self.sift_by(block, open, |row| self.passes(part, row));
-    }
-
-    fn sift_by(&self, block: usize, open: &mut [u64], passes: impl Fn(u32) -> bool) {
-        match self.by.get() {
-            Narrow::Exactly => {}
-            Narrow::Loosely => return,
-            Narrow::Surely => return open.fill(0),
-        }
-        let base = base(block);
-        let mut looked = 0;
-        for (index, word) in (0..).zip(open) {
-            let mut left = *word;
-            while left != 0 {
-                let bit = left.trailing_zeros();
-                left &= left - 1;
-                looked += 1;
-                if !passes(base + index * 64 + bit) {
-                    *word &= !(1 << bit);
-                }
-            }
-        }
-        self.look(looked);
-    }
-
-    /// Lends a block of bits, whatever they are.
-    fn with_spare(&self, words: usize, lend: impl FnOnce(&mut [u64])) {
-        let spare = self.spare.borrow_mut().pop();
-        let mut bits = spare.unwrap_or_else(|| Box::new([0; WORDS]));
-        lend(&mut bits[..words]);
-        self.spare.borrow_mut().push(bits);
-    }
 }
 
 impl Part<'_> {
@@ -760,31 +414,15 @@ impl Part<'_> {
         match &self.what {
             What::All(_) | What::Any(_) | What::Not(_) | What::Sets { .. } => self.whole,
             What::Values { .. } => self.whole.min(sources.rows() * share * self.each),
-            What::Range { .. } | What::Number { .. } | What::Text { .. } | What::Row(_) => self.whole * share,
+            What::Kin(kindred) if kindred.set().is_some() => self.whole,
+            What::Range { .. } | What::Number { .. } | What::Text { .. } | What::Kin(_) | What::Row(_) => {
+                self.whole * share
+            }
         }
     }
 }
 
-/// So many sets are sooner asked for a row than its text.
-const PROOFS: usize = 3;
-
-/// Rows of a rare trigram that are looked at for an estimate.
-const SAMPLE: usize = 24;
-
-fn rows_of(sets: &[&RowSet]) -> u64 {
-    sets.iter().map(|set| set.len() as u64).sum()
-}
-
-/// The first row of a block.
-pub(super) fn base(block: usize) -> u32 {
-    u32::try_from(block).expect("rows have 32 bits") << 16
-}
-
-pub(super) fn count(words: &[u64]) -> u64 {
-    words.iter().map(|word| u64::from(word.count_ones())).sum()
-}
-
 /// A length as a figure; beyond some length it makes no difference.
-fn small(length: usize) -> f64 {
+pub(super) fn small(length: usize) -> f64 {
     u32::try_from(length).map_or(f64::from(u32::MAX), f64::from)
 }

@@ -1,6 +1,7 @@
 //! Tests of texts: whether one passes, and all of a block.
 
-use super::part::{Part, Sources, What, base};
+use super::narrow::base;
+use super::part::{Part, Sources, What};
 use crate::catalog::index::Texts;
 use crate::filter::{Op, Program};
 

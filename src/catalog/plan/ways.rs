@@ -2,8 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use super::part::{Part, Sources, What, base, count};
-use crate::catalog::index::{Index, Order, Place, RowSet, WORDS, bits};
+use super::narrow::{base, count};
+use super::needs::Known;
+use super::part::{Part, Sources, What, small};
+use crate::catalog::index::{Order, Place, RowSet, WORDS, bits};
 use crate::catalog::view::CatalogView;
 use crate::filter::{Query, Tested, Way};
 
@@ -26,24 +28,14 @@ pub(crate) struct Found {
     pub(crate) looked: u64,
 }
 
-/// Answers from an index that has what the query's plan wants, and a view of the same version that shows what it reads.
-pub(crate) fn answer(query: &Query, index: &Index, view: &CatalogView, wanted: Wanted) -> Found {
-    let sources = Sources::new(index, view);
-    let part = sources.part(query.filter());
-    let job = Job {
-        query,
-        sources: &sources,
-        order: query.single_key().and_then(|key| index.order(key)),
-        skip: usize::try_from(query.offset()).unwrap_or(usize::MAX),
-        take: query.limit() as usize,
-    };
-    let (rows, count, way) = job.find(
-        &part,
-        Wanted {
-            rows: wanted.rows && query.limit() > 0,
-            ..wanted
-        },
-    );
+/// Answers from indexes that have what the query's plan wants, and a view of the same version that shows what it reads.
+///
+/// # Panics
+///
+/// Without an index of the query's own rows.
+pub(crate) fn answer(query: &Query, known: &Known<'_>, view: &CatalogView, wanted: Wanted) -> Found {
+    let sources = sources(query, known, view);
+    let (rows, count, way) = find(query, &sources, wanted);
     Found {
         rows,
         count,
@@ -52,67 +44,152 @@ pub(crate) fn answer(query: &Query, index: &Index, view: &CatalogView, wanted: W
     }
 }
 
-/// What answers each test of a query's filter.
-pub(crate) fn tests(query: &Query, index: &Index, view: &CatalogView) -> Vec<Tested> {
-    Sources::new(index, view).tests(query.filter().expr())
+/// What answers each test of a query's filter, when its page is asked for.
+pub(crate) fn tests(query: &Query, known: &Known<'_>, view: &CatalogView) -> Vec<Tested> {
+    let sources = sources(query, known, view);
+    let page = Wanted {
+        rows: true,
+        count: false,
+    };
+    find(query, &sources, page);
+    sources.tests(query.filter().expr())
 }
 
-struct Job<'a> {
+fn sources<'a>(query: &Query, known: &Known<'a>, view: &'a CatalogView) -> Sources<'a> {
+    Sources::new(query.entity(), *known, view)
+        .expect("the caller has an index of the rows that are asked for")
+}
+
+fn find(query: &Query, sources: &Sources<'_>, wanted: Wanted) -> (Vec<u32>, Option<u64>, Way) {
+    let job = Job {
+        query,
+        sources,
+        order: query.single_key().and_then(|key| sources.index.order(key)),
+        skip: usize::try_from(query.offset()).unwrap_or(usize::MAX),
+        take: query.limit() as usize,
+    };
+    let wanted = Wanted {
+        rows: wanted.rows && query.limit() > 0,
+        ..wanted
+    };
+    let mut part = sources.part(query.filter());
+    if let Some(price) = sources.price_of_joins()
+        && price < job.price(&part, wanted)
+    {
+        sources.join();
+        part = sources.part(query.filter());
+    }
+    job.find(&part, wanted)
+}
+
+impl Sources<'_> {
+    /// The price of finding every row that passes.
+    pub(super) fn price_of_all(&self, part: &Part<'_>) -> f64 {
+        pick(part)
+            .map_or(f64::INFINITY, |(_, price)| price)
+            .min(part.whole + self.passes_over())
+    }
+
+    /// The bits of all rows are laid out, and gone through at the end.
+    fn passes_over(&self) -> f64 {
+        3.0 * self.pass() + 2_000.0
+    }
+
+    /// Shows every row that passes, once.
+    pub(super) fn every(&self, part: &Part<'_>, mut take: impl FnMut(u32)) {
+        if let Some((sets, price)) = pick(part)
+            && price < part.whole + self.passes_over()
+        {
+            return self.every_of(&sets, part, take);
+        }
+        let (left, _) = self.bits(|block, open| self.narrow(part, block, open));
+        bits(&left).for_each(&mut take);
+    }
+
+    /// Shows every row of disjoint sets that passes.
+    fn every_of(&self, sets: &[&RowSet], part: &Part<'_>, mut take: impl FnMut(u32)) {
+        let mut offsets = Vec::new();
+        for set in sets {
+            for block in 0..set.blocks() {
+                offsets.clear();
+                set.offsets(block, &mut offsets);
+                self.filter(part, block, &mut offsets);
+                let base = base(block);
+                offsets.iter().for_each(|&offset| take(base + u32::from(offset)));
+            }
+        }
+    }
+
+    /// Bits for all rows, narrowed block by block, and how many are left.
+    fn bits(&self, narrow: impl Fn(usize, &mut [u64])) -> (Vec<u64>, u64) {
+        let mut left = vec![0; (self.index.bound() as usize).div_ceil(64)];
+        let mut total = 0;
+        for (block, open) in left.chunks_mut(WORDS).enumerate() {
+            self.index.live().or_into(block, open);
+            narrow(block, open);
+            total += count(open);
+        }
+        (left, total)
+    }
+}
+
+struct Job<'a, 's> {
     query: &'a Query,
-    sources: &'a Sources<'a>,
+    sources: &'a Sources<'s>,
     order: Option<&'a Order>,
     skip: usize,
     take: usize,
 }
 
-impl Job<'_> {
-    #[expect(clippy::cast_precision_loss, reason = "estimates")]
+impl Job<'_, '_> {
+    /// The price of the best way that asks rows one by one where sets do not say.
+    fn price(&self, part: &Part<'_>, wanted: Wanted) -> f64 {
+        let all = self.sources.price_of_all(part);
+        if wanted.rows && !wanted.count && self.order.is_some() {
+            return all.min(self.steps(part) * (part.each + 1.5));
+        }
+        all
+    }
+
+    /// How many rows of the order are asked before the page is full, if those that pass lie evenly in it.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn steps(&self, part: &Part<'_>) -> f64 {
+        let reach = self.skip.saturating_add(self.take) as f64;
+        (reach / part.share.max(1e-9)).min(self.sources.rows())
+    }
+
     fn find(&self, part: &Part<'_>, wanted: Wanted) -> (Vec<u32>, Option<u64>, Way) {
-        let rows = self.sources.index.live().len() as f64;
         let known = wanted.count.then(|| self.size(part)).flatten();
         if !wanted.rows && (known.is_some() || !wanted.count) {
             return (Vec::new(), known, Way::Sizes);
         }
-        let rarest = rarest(part);
-        let pick = rarest.as_ref().map_or(f64::INFINITY, |sets| {
-            let rare: usize = sets.iter().map(|set| set.len()).sum();
-            rare as f64 * (part.listed + 4.0) + part.share * rows * 30.0
+        let rarest = pick(part);
+        let picked = (rarest.as_ref()).map_or(f64::INFINITY, |(_, price)| {
+            price + part.share * self.sources.rows() * 30.0
         });
-        // The bits of all rows are laid out, and gone through at the end.
-        let passes = 3.0 * self.sources.pass() + 2_000.0;
-        let blocks = part.whole + passes;
+        let passes = self.sources.passes_over();
         if wanted.rows && (known.is_some() || !wanted.count) && self.order.is_some() {
-            let reach = self.skip.saturating_add(self.take) as f64;
-            let steps = (reach / part.share.max(1e-9)).min(rows);
+            let steps = self.steps(part);
             let each = part.each + 1.5;
             // A step through bits is a look at one, and few of them are asked.
             let sieve = part.sieve + passes + 3.0 * steps;
-            let other = pick.min(sieve);
+            let other = picked.min(sieve);
             // What passes may lie at the far end of the order. A walk is given up when it has cost what the other way costs.
             if steps * each <= other
                 && let Some(found) = self.walk(part, other / each + 256.0)
             {
                 return (found, known, Way::Walk);
             }
-            if sieve <= pick {
+            if sieve <= picked {
                 let (found, way) = self.sieve(part);
                 return (found, known, way);
             }
         }
-        if let Some(sets) = rarest
-            && pick < blocks
+        if let Some((sets, _)) = rarest
+            && picked < part.whole + passes
         {
             let mut matching: Vec<u32> = Vec::new();
-            let mut offsets = Vec::new();
-            for set in sets {
-                for block in 0..set.blocks() {
-                    offsets.clear();
-                    set.offsets(block, &mut offsets);
-                    self.sources.filter(part, block, &mut offsets);
-                    let base = base(block);
-                    matching.extend(offsets.iter().map(|&offset| base + u32::from(offset)));
-                }
-            }
+            self.sources.every_of(&sets, part, |row| matching.push(row));
             let count = matching.len() as u64;
             let found = if wanted.rows {
                 self.picked(matching)
@@ -133,6 +210,7 @@ impl Job<'_> {
             What::Not(inner) => Some(all - self.size(inner)?),
             What::Values { passing, .. } => Some(passing.iter().map(|set| set.len() as u64).sum()),
             What::Sets { sets, .. } if sets.len() == 1 => Some(sets[0].len() as u64),
+            What::Kin(kindred) => kindred.set().map(|set| set.len() as u64),
             _ => None,
         }
     }
@@ -218,7 +296,9 @@ impl Job<'_> {
 
     /// The window, from bits for all rows that sets alone leave, and asking those that matter.
     fn sieve(&self, part: &Part<'_>) -> (Vec<u32>, Way) {
-        let (left, total) = self.bits(|block, open| self.sources.sieve(part, block, open));
+        let (left, total) = self
+            .sources
+            .bits(|block, open| self.sources.sieve(part, block, open));
         let passes = |row: u32| {
             part.exact || {
                 self.sources.look(1);
@@ -237,22 +317,11 @@ impl Job<'_> {
         )
     }
 
-    /// Bits for all rows, narrowed block by block, and how many are left.
-    fn bits(&self, narrow: impl Fn(usize, &mut [u64])) -> (Vec<u64>, u64) {
-        let (index, bound) = (self.sources.index, self.sources.index.bound() as usize);
-        let mut left = vec![0; bound.div_ceil(64)];
-        let mut total = 0;
-        for (block, open) in left.chunks_mut(WORDS).enumerate() {
-            index.live().or_into(block, open);
-            narrow(block, open);
-            total += count(open);
-        }
-        (left, total)
-    }
-
     /// The window and the count, from bits for all rows.
     fn blocks(&self, part: &Part<'_>, wanted: Wanted) -> (Vec<u32>, Option<u64>, Way) {
-        let (left, total) = self.bits(|block, open| self.sources.narrow(part, block, open));
+        let (left, total) = self
+            .sources
+            .bits(|block, open| self.sources.narrow(part, block, open));
         if !wanted.rows {
             return (Vec::new(), Some(total), Way::Blocks);
         }
@@ -278,6 +347,13 @@ fn is_set(words: &[u64], row: u32) -> bool {
     (words.get(row as usize / 64)).is_some_and(|word| word >> (row % 64) & 1 == 1)
 }
 
+/// The rarest group of sets that holds every row that passes, and the price of asking its rows.
+fn pick<'a>(part: &'a Part<'_>) -> Option<(Vec<&'a RowSet>, f64)> {
+    let sets = rarest(part)?;
+    let rare: usize = sets.iter().map(|set| set.len()).sum();
+    Some((sets, small(rare) * (part.listed + 4.0)))
+}
+
 /// The smallest group of sets of which one must hold every row that passes.
 fn rarest<'a>(part: &'a Part<'_>) -> Option<Vec<&'a RowSet>> {
     let size = |sets: &Vec<&RowSet>| sets.iter().map(|set| set.len()).sum::<usize>();
@@ -290,6 +366,7 @@ fn rarest<'a>(part: &'a Part<'_>) -> Option<Vec<&'a RowSet>> {
             candidates: Some(lists),
             ..
         } if lists.len() == 1 => Some(vec![lists[0].first()?]),
+        What::Kin(kindred) => Some(vec![kindred.set()?]),
         _ => None,
     }
 }
