@@ -10,20 +10,22 @@ mod plan;
 mod polled;
 mod rows;
 mod table;
+mod tags;
 mod view;
 
 use hashbrown::HashMap;
 use uuid::Uuid;
 
 pub(crate) use index::Index;
-pub(crate) use past::{Left, Past};
+pub(crate) use past::{Left, Past, Said};
 pub(crate) use plan::{Found, Known, Plan, Wanted, answer, tests};
 pub(crate) use polled::Polled;
 pub(crate) use rows::{
-    DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunLimits, RunOwn, RunRow, TaskRunRow, When, instant,
-    shared_tags,
+    DeploymentRow, FlowRow, PoolRow, QueueRow, RunBody, RunCommon, RunLimits, RunOwn, RunRow, TaskRunRow,
+    When, instant, shared_tags,
 };
 pub(crate) use table::Table;
+pub(crate) use tags::TagSets;
 pub(crate) use view::{CatalogView, Tables};
 
 use crate::ids::DeploymentId;

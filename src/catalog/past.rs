@@ -1,4 +1,4 @@
-//! The states that a run has left.
+//! What is said of a run's state, and the states that it has left.
 
 use std::sync::Arc;
 
@@ -12,27 +12,66 @@ pub(crate) struct Left {
     said: Said,
 }
 
-/// Name and message, where the name is not the kind's own or there is a message.
-type Said = Option<Arc<(Text, Option<Text>)>>;
+/// Name and message of a state: one word, and nothing else while the name is the kind's own and there is no message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Said(Option<Arc<(Text, Option<Text>)>>);
+
+impl Said {
+    #[inline]
+    pub(crate) fn new(kind: StateType, name: Text, message: Option<Text>) -> Self {
+        let plain = message.is_none() && name.is(&kind.default_name());
+        Self((!plain).then(|| Arc::new((name, message))))
+    }
+
+    /// Of a record that may have no state at all, and then has no name.
+    pub(crate) fn of(kind: Option<StateType>, name: Text, message: Option<Text>) -> Self {
+        match kind {
+            Some(kind) => Self::new(kind, name, message),
+            None => Self((!name.is_empty() || message.is_some()).then(|| Arc::new((name, message)))),
+        }
+    }
+
+    /// The kind's own name, and no more.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn name(&self, kind: Option<StateType>) -> Text {
+        match &self.0 {
+            Some(said) => said.0.clone(),
+            None => kind.map_or(Text::of(""), StateType::default_name),
+        }
+    }
+
+    /// As [`name`](Self::name), for who only reads.
+    pub(crate) fn name_str(&self, kind: Option<StateType>) -> &str {
+        match &self.0 {
+            Some(said) => &said.0,
+            None => kind.map_or("", StateType::default_str),
+        }
+    }
+
+    pub(crate) fn message(&self) -> Option<Text> {
+        self.0.as_ref()?.1.clone()
+    }
+}
 
 impl Left {
     pub(crate) fn new(kind: StateType, name: Text, message: Option<Text>, at: i64) -> Self {
-        let plain = message.is_none() && name.is(&kind.default_name());
         Self {
             at,
             kind,
-            said: (!plain).then(|| Arc::new((name, message))),
+            said: Said::new(kind, name, message),
         }
     }
 
     pub(crate) fn name(&self) -> Text {
-        self.said
-            .as_ref()
-            .map_or_else(|| self.kind.default_name(), |said| said.0.clone())
+        self.said.name(Some(self.kind))
     }
 
     pub(crate) fn message(&self) -> Option<Text> {
-        self.said.as_ref()?.1.clone()
+        self.said.message()
     }
 }
 
@@ -60,16 +99,17 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    /// Adds a state with its kind's own name and no message; else as [`push`](Self::push).
+    /// Adds a state that was left; as [`push`](Self::push), and quick for what lies in place.
     #[inline]
-    pub(crate) fn push_plain(&mut self, kind: StateType, at: i64, most: usize) {
+    pub(crate) fn leave(&mut self, kind: StateType, said: Said, at: i64, most: usize) {
         if most > 0
+            && said.is_plain()
             && let Some(free) = self.first.iter().position(Option::is_none)
         {
             self.first[free] = Some(kind);
             self.first_at[free] = at;
         } else {
-            self.push(Left { at, kind, said: None }, most);
+            self.push(Left { at, kind, said }, most);
         }
     }
 
@@ -82,7 +122,7 @@ impl Past {
         if let Some(free) = self.first.iter().position(Option::is_none) {
             self.first[free] = Some(left.kind);
             self.first_at[free] = left.at;
-            if left.said.is_some() {
+            if !left.said.is_plain() {
                 self.more().said[free] = left.said;
             }
             return;
@@ -101,7 +141,11 @@ impl Past {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Left> + '_ {
-        let said = |at: usize| self.more.as_ref().and_then(|more| more.said[at].clone());
+        let said = |at: usize| {
+            self.more
+                .as_ref()
+                .map_or_else(Said::default, |more| more.said[at].clone())
+        };
         let first = (self.first.iter().zip(self.first_at).enumerate())
             .map_while(move |(at, (kind, instant))| Some((at, (*kind)?, instant)))
             .map(move |(at, kind, instant)| Left {

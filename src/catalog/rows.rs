@@ -1,8 +1,8 @@
 //! What a table holds for each kind of entity.
 //!
-//! A run's row is small and changes often, so what never changes after acceptance sits in a shared [`RunBody`]: the
-//! runs of one deployment that say nothing of their own share one. The other kinds change seldom and are shared whole.
+//! A run's row is small and changes often, so what never changes after acceptance sits in a [`RunBody`] beside it. The other kinds change seldom and are shared whole.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +60,44 @@ pub(crate) fn instant(micros: i64) -> DateTime<Utc> {
 }
 
 /// The part of a run that is fixed at acceptance.
+///
+/// The runs of one deployment that say nothing of their own share one. One that does has a body of its own, and mostly shares what
+/// they have in common all the same.
 #[derive(Clone, Debug)]
 pub(crate) struct RunBody {
+    pub(crate) common: Arc<RunCommon>,
+    pub(crate) parameters: Arc<Object>,
+    pub(crate) tags: Arc<[Arc<str>]>,
+    pub(crate) labels: Arc<Object>,
+    pub(crate) key: Option<Text>,
+    /// Tells its content from another under the same key. Zero without a key.
+    pub(crate) fingerprint: u64,
+    /// When it ends if nobody has claimed it.
+    pub(crate) expires: When,
+    /// None for a run that names no limit.
+    pub(crate) limits: Option<Arc<RunLimits>>,
+    /// None for a run that was given neither.
+    pub(crate) own: Option<Arc<RunOwn>>,
+}
+
+impl RunBody {
+    /// For who changes something that is seldom a run's own.
+    pub(crate) fn common_mut(&mut self) -> &mut RunCommon {
+        Arc::make_mut(&mut self.common)
+    }
+}
+
+impl Deref for RunBody {
+    type Target = RunCommon;
+
+    fn deref(&self) -> &RunCommon {
+        &self.common
+    }
+}
+
+/// What a run seldom has for itself.
+#[derive(Clone, Debug)]
+pub(crate) struct RunCommon {
     pub(crate) flow: u32,
     pub(crate) flow_id: FlowId,
     /// Outlives the deployment, which may be gone.
@@ -69,21 +105,11 @@ pub(crate) struct RunBody {
     pub(crate) queue_id: Option<QueueId>,
     /// The stored name, which the filters read.
     pub(crate) queue_name: Option<Text>,
-    pub(crate) parameters: Arc<Object>,
-    pub(crate) tags: Arc<[Arc<str>]>,
-    pub(crate) labels: Arc<Object>,
-    pub(crate) key: Option<Text>,
     pub(crate) retry: Retry,
     pub(crate) timeout: Option<Duration>,
-    /// When it ends if nobody has claimed it.
-    pub(crate) expires: When,
-    /// None for a run that names no limit.
-    pub(crate) limits: Option<Arc<RunLimits>>,
     pub(crate) auto_scheduled: bool,
     pub(crate) created_by: Option<CreatedBy>,
     pub(crate) parent: Option<TaskRunId>,
-    /// None for a run that was given neither.
-    pub(crate) own: Option<Arc<RunOwn>>,
     pub(crate) deployment_version: Option<Text>,
     pub(crate) flow_version: Option<Text>,
 }
@@ -145,9 +171,9 @@ pub(crate) struct RunRow {
     pub(crate) due: i64,
     pub(crate) seq: u64,
     pub(crate) state: Option<StateType>,
-    pub(crate) state_name: Text,
     pub(crate) state_at: i64,
-    pub(crate) message: Option<Text>,
+    /// The name of the state, and what was said of it.
+    pub(crate) said: super::Said,
     /// The states before this one.
     pub(crate) past: super::Past,
     pub(crate) run_count: u32,
@@ -161,6 +187,17 @@ pub(crate) struct RunRow {
 }
 
 impl RunRow {
+    /// The name of its state; empty for a record without one.
+    pub(crate) fn state_name(&self) -> Text {
+        self.said.name(self.state)
+    }
+
+    /// Whether its state has this name, which is not that of any kind.
+    #[inline]
+    pub(crate) fn is_called(&self, name: &Text) -> bool {
+        !self.said.is_plain() && self.said.name_str(self.state) == name.as_str()
+    }
+
     /// The queue of a run that is the engine's own. Only records have none.
     #[inline]
     pub(crate) fn in_queue(&self) -> u32 {

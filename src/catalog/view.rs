@@ -357,7 +357,9 @@ impl CatalogView {
             Field::RunTags => Value::Tags(Tags::Shared(&body.tags)),
             Field::RunParentTaskRunId => Value::Uuid(body.parent?.uuid()),
             Field::RunStateType => state_type(run.state?),
-            Field::RunStateName => run.state.map_or(Value::Null, |_| Value::Text(&run.state_name)),
+            Field::RunStateName => run
+                .state
+                .map_or(Value::Null, |_| Value::Text(run.said.name_str(run.state))),
             Field::RunStateTimestamp => run.state.map_or(Value::Null, |_| Value::Time(run.state_at)),
             Field::RunPlace => place(self.place(run))?,
             Field::RunPriority => Value::Int(run.priority.level().into()),

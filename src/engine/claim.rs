@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::core::{Core, Held, MonoEvent, Work};
 use super::error::{Empty, Error};
 use super::graph::By;
+use super::handover::Heir;
 use super::lease::Lease;
 use super::pause::RESUMING;
 use super::payload::Payload;
@@ -236,6 +237,7 @@ impl Core {
     /// Hands out the first startable run of the scope.
     pub(crate) fn claim(&mut self, scope: &Scope, terms: Terms) -> Result<Result<Claim, Empty>, Error> {
         let now = self.wall;
+        let heir = self.heir();
         if scope.parts.is_empty() {
             self.polled.all = now;
             let mut best = None;
@@ -249,9 +251,9 @@ impl Core {
                     .get(pool)
                     .expect("pools in order exist")
                     .clone();
-                self.best_of(pool, &row.queues, &mut best, &mut empty);
+                self.best_of(pool, &row.queues, heir, &mut best, &mut empty);
             }
-            return Ok(self.hand_out(best, empty, terms));
+            return Ok(self.hand_out(best, heir, empty, terms));
         }
         let rows = self.scope_rows(scope)?;
         for &queue in rows.iter().flat_map(|(_, queues)| queues) {
@@ -259,9 +261,9 @@ impl Core {
         }
         let (mut best, mut empty) = (None, Empty::Nothing);
         for (pool, queues) in &rows {
-            self.best_of(*pool, queues, &mut best, &mut empty);
+            self.best_of(*pool, queues, heir, &mut best, &mut empty);
         }
-        Ok(self.hand_out(best, empty, terms))
+        Ok(self.hand_out(best, heir, empty, terms))
     }
 
     /// Improves `best` by the first of these queues that has a startable run, or `empty` by why there is none.
@@ -269,6 +271,7 @@ impl Core {
         &self,
         pool: u32,
         queues: &[u32],
+        heir: Option<Heir>,
         best: &mut Option<(Head, u32)>,
         empty: &mut Empty,
     ) {
@@ -308,7 +311,9 @@ impl Core {
             let full = pool_full || data.concurrency_limit.is_some_and(|limit| work.held >= limit);
             let ready = if full { None } else { self.ready.first(queue) };
             let ready = ready.map(|(head, spot)| (head, self.ready.row(spot)));
-            if let Some(first) = kept.into_iter().chain(ready).min() {
+            let heir = heir.filter(|heir| heir.queue == queue && !full);
+            let heir = heir.map(|heir| heir.first);
+            if let Some(first) = kept.into_iter().chain(ready).chain(heir).min() {
                 if best.as_ref().is_none_or(|other| first < *other) {
                     *best = Some(first);
                 }
@@ -320,7 +325,16 @@ impl Core {
         }
     }
 
-    fn hand_out(&mut self, best: Option<(Head, u32)>, empty: Empty, terms: Terms) -> Result<Claim, Empty> {
+    fn hand_out(
+        &mut self,
+        best: Option<(Head, u32)>,
+        heir: Option<Heir>,
+        empty: Empty,
+        terms: Terms,
+    ) -> Result<Claim, Empty> {
+        if let Some(heir) = heir {
+            self.hand_over(best == Some(heir.first));
+        }
         match best {
             Some((_, row)) => Ok(self.take(row, terms)),
             None => Err(empty),
@@ -339,7 +353,7 @@ impl Core {
         self.totals.claimed += 1;
         let (token, at) = (self.token, self.wall);
         let signal = Arc::new(StopSignal::default());
-        let resumed = self.run(row).state_name == RESUMING;
+        let resumed = self.run(row).is_called(&RESUMING);
         let held = Held {
             token,
             timer: None,

@@ -7,22 +7,23 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use uuid::Uuid;
 
 use super::active::{Active, First};
 use super::builder::Settings;
 use super::events::Feed;
 use super::finished::Finished;
+use super::handover::Handover;
 use super::ids::{Ids, row_of};
+use super::keys::Keys;
 use super::limits::Limits;
 use super::payload::Payload;
 use super::ready::{Line, Ready, Spot};
 use super::signal::{Bell, StopReason, StopSignal};
 use super::timers::{TimerKey, Timers};
 use super::wait::Cell;
-use crate::catalog::{Catalog, Left, Polled, RunBody, RunRow, When};
+use crate::catalog::{Catalog, Polled, RunBody, RunRow, Said, TagSets, When};
 use crate::clock::Now;
-use crate::ids::{DeploymentId, RunId, ScheduleId};
+use crate::ids::{RunId, ScheduleId};
 use crate::limit::{Grant, LimitKey};
 use crate::model::{Place, Run, StateType, Text};
 use crate::priority::Priority;
@@ -244,6 +245,7 @@ pub(crate) struct Core {
     pub(crate) ready: Ready,
     /// The one truth about named limits and those of deployments.
     pub(crate) limits: Limits,
+    pub(crate) handover: Handover,
     pub(crate) ids: Ids,
     pub(crate) work: Vec<Work>,
     pub(crate) active: Active,
@@ -257,8 +259,10 @@ pub(crate) struct Core {
     /// Monotonic instants at which started runs are over their time in all, by row.
     pub(crate) within: HashMap<u32, i64>,
     pub(crate) polled: Polled,
-    /// Idempotency keys: (scope, key) to run and fingerprint of its content.
-    pub(crate) keys: HashMap<(Uuid, Text), (RunId, u64)>,
+    /// Idempotency keys, by the runs that have them.
+    pub(crate) keys: Keys,
+    /// The tags that runs were given last.
+    pub(crate) tag_sets: TagSets,
     /// The task runs of each run that has any, in the order of recording.
     pub(crate) tasks: HashMap<u32, Vec<u32>>,
     /// Those that run, by row.
@@ -280,6 +284,7 @@ impl Core {
             settings,
             catalog: Catalog::default(),
             ready: Ready::default(),
+            handover: Handover::default(),
             ids: Ids::new(seed),
             version: 0,
             wall: i64::MIN,
@@ -307,7 +312,8 @@ impl Core {
             within: HashMap::new(),
             finished: Finished::default(),
             polled: Polled::default(),
-            keys: HashMap::new(),
+            keys: Keys::default(),
+            tag_sets: TagSets::default(),
             seq: 0,
             token: 0,
             totals: Totals::default(),
@@ -432,12 +438,8 @@ impl Core {
                 super::graph::is_arrow(before, state),
                 "R3 broken: {before} -> {state}"
             );
-            if run.message.is_none() && run.state_name.is(&before.default_name()) {
-                run.past.push_plain(before, run.state_at, most);
-            } else {
-                let left = Left::new(before, run.state_name.clone(), run.message.take(), run.state_at);
-                run.past.push(left, most);
-            }
+            let left = std::mem::take(&mut run.said);
+            run.past.leave(before, left, run.state_at, most);
         }
         if run.state == Some(StateType::Running) && state != StateType::Running {
             run.total_run = run
@@ -448,8 +450,7 @@ impl Core {
             run.next_start = When::NEVER;
         }
         run.state = Some(state);
-        run.state_name = name;
-        run.message = message;
+        run.said = Said::new(state, name, message);
         run.state_at = at;
         run.updated = at;
         run
@@ -663,6 +664,7 @@ impl Core {
 
     /// Takes the record of a run out. It is in no place any more.
     pub(crate) fn forget(&mut self, row: u32, id: RunId) {
+        self.keys.remove(&self.catalog.runs, row);
         let run = self
             .catalog
             .runs
@@ -670,9 +672,6 @@ impl Core {
             .expect("a run is kept until its record is taken out");
         if row_of(id) != row {
             self.catalog.by_id.remove(&id.uuid());
-        }
-        if let Some(key) = &run.body.key {
-            self.keys.remove(&(key_scope(&run.body), key.clone()));
         }
         self.occurrence_forgotten(&run);
         self.forget_steps(row);
@@ -688,9 +687,4 @@ impl Core {
     pub(crate) fn engine_full(&self) -> bool {
         self.settings.limit.is_some_and(|limit| self.held >= limit)
     }
-}
-
-/// An idempotency key is the caller's in its deployment, else in its flow.
-pub(crate) fn key_scope(body: &RunBody) -> Uuid {
-    body.deployment_id.map_or(body.flow_id.uuid(), DeploymentId::uuid)
 }

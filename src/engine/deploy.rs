@@ -10,7 +10,7 @@ use super::error::Error;
 use super::plan::{MAX_LOOKS, Removed, ScheduleWork};
 use super::schema::Schema;
 use super::submit::{MAX_SPAN, check_labels, check_retry, check_timeout};
-use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunLimits, When, instant, shared_tags};
+use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunCommon, RunLimits, When, instant, shared_tags};
 use crate::ids::{DeploymentId, FlowId, ScheduleId};
 use crate::limit::LimitKey;
 use crate::model::{
@@ -84,7 +84,7 @@ impl Core {
     }
 
     fn body(&self, flow: u32) -> RunBody {
-        RunBody {
+        let common = RunCommon {
             flow,
             flow_id: self
                 .catalog
@@ -96,20 +96,24 @@ impl Core {
             deployment_id: None,
             queue_id: None,
             queue_name: None,
+            retry: crate::model::Retry::default(),
+            timeout: None,
+            auto_scheduled: false,
+            created_by: None,
+            parent: None,
+            deployment_version: None,
+            flow_version: None,
+        };
+        RunBody {
+            common: Arc::new(common),
             parameters: Arc::default(),
             tags: shared_tags(&[]),
             labels: self.labels_under(flow, &Object::new()),
             key: None,
-            retry: crate::model::Retry::default(),
-            timeout: None,
+            fingerprint: 0,
             expires: When::NEVER,
             limits: None,
-            auto_scheduled: false,
-            created_by: None,
-            parent: None,
             own: None,
-            deployment_version: None,
-            flow_version: None,
         }
     }
 
@@ -270,18 +274,23 @@ impl Core {
                 keys: Vec::new(),
             })
         });
-        Arc::new(RunBody {
-            limits,
+        let body = self.body(held.flow);
+        let common = RunCommon {
             deployment_id: Some(held.data.id),
-            parameters: Arc::new(held.data.parameters.clone()),
-            tags: held.tags.clone(),
-            labels: self.labels_under(held.flow, &held.data.labels),
             retry: held.data.retry.clone(),
             timeout: held.data.timeout,
             deployment_version: held.data.version.clone(),
             queue_id: Some(queue.data.id),
             queue_name: Some(queue.data.name.clone()),
-            ..self.body(held.flow)
+            ..(*body.common).clone()
+        };
+        Arc::new(RunBody {
+            common: Arc::new(common),
+            limits,
+            parameters: Arc::new(held.data.parameters.clone()),
+            tags: held.tags.clone(),
+            labels: self.labels_under(held.flow, &held.data.labels),
+            ..body
         })
     }
 
@@ -330,11 +339,15 @@ impl Core {
                 .slug
                 .clone()
                 .unwrap_or_else(|| Text::from(format!("{:?}Schedule", schedule.schedule.kind())));
-            let template = Arc::new(RunBody {
-                parameters: Arc::new(parameters),
-                tags: shared_tags(&tags),
+            let common = RunCommon {
                 auto_scheduled: true,
                 created_by: Some(CreatedBy::schedule(schedule.id, label)),
+                ..(*template.common).clone()
+            };
+            let template = Arc::new(RunBody {
+                common: Arc::new(common),
+                parameters: Arc::new(parameters),
+                tags: shared_tags(&tags),
                 ..(*template).clone()
             });
             let kept = before.iter().position(|work| work.id == schedule.id);

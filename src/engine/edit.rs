@@ -6,7 +6,6 @@ use super::Engine;
 use super::core::Core;
 use super::error::Error;
 use super::submit::check_labels;
-use crate::catalog::shared_tags;
 use crate::ids::RunId;
 use crate::model::{InvalidValue, MAX_NAME, RunPatch, check_depth, check_tags};
 
@@ -50,16 +49,17 @@ impl Core {
         check_labels(&labels)?;
         // Nothing below fails.
         let at = self.wall;
+        let tags = patch.tags.map(|tags| self.tag_sets.share(&tags));
         let run = self.run_mut(row);
         run.updated = at;
         if let Some(name) = patch.name {
             run.name = name;
         }
-        if patch.tags.is_some() || labelled {
+        if tags.is_some() || labelled {
             // Runs of one deployment share a body until one says something of its own.
             let body = Arc::make_mut(&mut run.body);
-            if let Some(tags) = patch.tags {
-                body.tags = shared_tags(&tags);
+            if let Some(tags) = tags {
+                body.tags = tags;
             }
             if labelled {
                 body.labels = Arc::new(labels);

@@ -186,13 +186,13 @@ impl Core {
     fn explain(&self, id: RunId) -> Result<Explanation, Error> {
         let row = self.find_run(id)?;
         let run = self.run(row);
-        let state = run.state.is_some().then(|| run.state_name.clone());
+        let state = run.state.is_some().then(|| run.state_name());
         let why = match self.work.get(row as usize) {
             Some(Work::Claimed(held)) => Why::Claimed(self.holding(row, held)),
             None | Some(Work::None) => match run.end.instant() {
                 Some(at) if run.place == Place::Finished => Why::Finished {
                     at,
-                    message: run.message.clone(),
+                    message: run.said.message(),
                 },
                 _ => Why::Record,
             },
@@ -213,7 +213,7 @@ impl Core {
         let pool = self.queue_pool(self.run(row).in_queue());
         let held = self.catalog.pools.get(pool).expect("a queue's pool exists");
         let (mut best, mut empty) = (None, Empty::Nothing);
-        self.best_of(pool, &held.queues, &mut best, &mut empty);
+        self.best_of(pool, &held.queues, None, &mut best, &mut empty);
         best.is_some_and(|(_, first)| first == row)
     }
 

@@ -389,9 +389,9 @@ pub(super) fn run_doc(run: &RunRow, claim: Option<ClaimDoc>, numbers: &[Option<u
         due: run.due,
         seq: run.seq,
         state: run.state,
-        state_name: run.state_name.clone(),
+        state_name: run.state_name(),
         state_at: run.state_at,
-        message: run.message.clone(),
+        message: run.said.message(),
         past: run.past.iter().map(|left| LeftDoc::of(&left)).collect(),
         past_dropped: run.past.dropped(),
         run_count: run.run_count,
@@ -490,7 +490,8 @@ impl Core {
                 refused: work.map_or_else(Vec::new, DeploymentWork::refused),
             }
         });
-        let keys = self.keys.values().copied().collect();
+        let keyed = self.keys.rows().map(|row| self.run(row));
+        let keys = keyed.map(|run| (run.id, run.body.fingerprint)).collect();
         let document = Document {
             format: FORMAT.to_owned(),
             format_version: VERSION,

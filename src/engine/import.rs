@@ -11,16 +11,19 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::builder::EngineBuilder;
-use super::core::{Core, Held, MonoEvent, WallEvent, Work, key_scope};
+use super::core::{Core, Held, MonoEvent, WallEvent, Work};
 use super::error::Error;
 use super::export::{ClaimDoc, DeploymentDoc, Document, FORMAT, RunDoc, ScheduleDoc, VERSION, Wait};
 use super::ids::{Ids, row_of};
 use super::kept::{Kept, Until};
+use super::keys::key_scope;
 use super::lease::Leased;
 use super::payload::Payload;
 use super::ready::{Head, Line};
 use super::{plan::ScheduleWork, submit};
-use crate::catalog::{Left, Past, RunBody, RunLimits, RunOwn, RunRow, TaskRunRow, When, shared_tags};
+use crate::catalog::{
+    Left, Past, RunBody, RunCommon, RunLimits, RunOwn, RunRow, Said, TaskRunRow, When, shared_tags,
+};
 use crate::ids::{DeploymentId, FlowId, QueueId, RunId, ScheduleId, TaskRunId};
 use crate::limit::{Ask, Book, BookState, Demand, Grant, Holder, LimitKey, REQUEST_LIMITS_MAX};
 use crate::model::{Place, StateType, check_kept};
@@ -183,12 +186,17 @@ impl Import<'_> {
             let row = rows
                 .get(&id)
                 .ok_or_else(|| damaged("keys", format!("there is no run {id}")))?;
-            let body = self.core.run(*row).body.clone();
-            let key = body
-                .key
-                .clone()
-                .ok_or_else(|| damaged("keys", format!("run {id} has no key")))?;
-            self.core.keys.insert((key_scope(&body), key), (id, fingerprint));
+            let run = self.core.run_mut(*row);
+            let Some(key) = run.body.key.clone() else {
+                return Err(damaged("keys", format!("run {id} has no key")));
+            };
+            Arc::make_mut(&mut run.body).fingerprint = fingerprint;
+            let (runs, scope) = (&self.core.catalog.runs, key_scope(&self.core.run(*row).body));
+            if let Some(other) = self.core.keys.find(runs, scope, &key) {
+                let other = other.id;
+                return Err(damaged("keys", format!("runs {other} and {id} have one key")));
+            }
+            self.core.keys.insert(runs, *row);
         }
         let core = self.core;
         (core.settings.finished_runs, core.settings.finished_age) = (runs, age);
@@ -315,26 +323,31 @@ impl Import<'_> {
                 submit::check_timeout(run.timeout)?;
             }
             let limits = self.run_limits(&path, run)?;
-            let body = RunBody {
-                limits,
+            let common = RunCommon {
                 flow,
                 flow_id: run.flow_id,
                 deployment_id: run.deployment_id,
                 queue_id: run.work_queue_id,
                 queue_name: run.work_queue_name.clone(),
-                parameters: Arc::new(run.parameters.clone()),
-                tags: shared_tags(&run.tags),
-                labels: Arc::new(run.labels.clone()),
-                key: run.idempotency_key.clone(),
                 retry: run.retry.clone(),
                 timeout: run.timeout,
-                expires: When::of(run.expires),
                 auto_scheduled: run.auto_scheduled,
                 created_by: run.created_by.clone(),
                 parent: run.parent_task_run_id,
-                own: RunOwn::of(run.context.clone(), run.job_variables.clone()),
                 deployment_version: run.deployment_version.clone(),
                 flow_version: run.flow_version.clone(),
+            };
+            let body = RunBody {
+                common: Arc::new(common),
+                limits,
+                parameters: Arc::new(run.parameters.clone()),
+                tags: self.core.tag_sets.share(&run.tags),
+                labels: Arc::new(run.labels.clone()),
+                key: run.idempotency_key.clone(),
+                // Said by the document's keys.
+                fingerprint: 0,
+                expires: When::of(run.expires),
+                own: RunOwn::of(run.context.clone(), run.job_variables.clone()),
             };
             let row = RunRow {
                 id: run.id,
@@ -349,9 +362,8 @@ impl Import<'_> {
                 due: run.due,
                 seq: run.seq,
                 state: run.state,
-                state_name: run.state_name.clone(),
                 state_at: run.state_at,
-                message: run.message.clone(),
+                said: Said::of(run.state, run.state_name.clone(), run.message.clone()),
                 past: Past::restore(
                     run.past
                         .iter()

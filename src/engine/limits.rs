@@ -190,9 +190,7 @@ impl Core {
             return;
         }
         if let Some(released) = grant.and_then(|grant| self.limits.book.release(grant, now)) {
-            for ask in released.asks() {
-                self.room_changed(ask.limit);
-            }
+            self.give_room(released);
         }
         self.effects.ring = true;
     }

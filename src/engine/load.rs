@@ -13,7 +13,9 @@ use uuid::Uuid;
 use super::Engine;
 use super::core::Core;
 use super::error::Error;
-use crate::catalog::{DeploymentRow, FlowRow, RunBody, RunOwn, RunRow, TaskRunRow, When, shared_tags};
+use crate::catalog::{
+    DeploymentRow, FlowRow, RunBody, RunCommon, RunOwn, RunRow, Said, TaskRunRow, When, shared_tags,
+};
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId, TaskRunId};
 use crate::model::{
     ConcurrencyOptions, CreatedBy, Deployment, Flow, InvalidValue, Object, Place, PoolStatus, Retry,
@@ -486,29 +488,33 @@ impl Core {
 
     fn load_run(&mut self, record: RunRecord) {
         let deployment = record.deployment_id.and_then(|id| self.catalog.deployment(id));
-        let body = RunBody {
-            limits: None,
+        let common = RunCommon {
             flow: self.flow_of(record.flow_id).expect("links were checked"),
             flow_id: record.flow_id,
             deployment_id: record.deployment_id,
             queue_id: record.work_queue_id,
             queue_name: record.work_queue_name,
-            parameters: Arc::new(record.parameters),
-            tags: shared_tags(&record.tags),
-            labels: Arc::new(record.labels.unwrap_or_default()),
-            key: record.idempotency_key,
             retry: Retry::default(),
             timeout: None,
-            expires: When::NEVER,
             auto_scheduled: record.auto_scheduled,
             created_by: record.created_by,
             parent: record.parent_task_run_id,
+            deployment_version: record.deployment_version,
+            flow_version: record.flow_version,
+        };
+        let body = RunBody {
+            common: Arc::new(common),
+            limits: None,
+            parameters: Arc::new(record.parameters),
+            tags: self.tag_sets.share(&record.tags),
+            labels: Arc::new(record.labels.unwrap_or_default()),
+            key: record.idempotency_key,
+            fingerprint: 0,
+            expires: When::NEVER,
             own: RunOwn::of(
                 record.context.unwrap_or_default(),
                 record.job_variables.unwrap_or_default(),
             ),
-            deployment_version: record.deployment_version,
-            flow_version: record.flow_version,
         };
         let micros = |instant: DateTime<Utc>| instant.timestamp_micros();
         let state_at = record
@@ -530,9 +536,12 @@ impl Core {
             due: 0,
             seq: 0,
             state: record.state_type,
-            state_name: record.state_name.unwrap_or_default(),
             state_at: micros(state_at),
-            message: record.state.and_then(|state| state.message),
+            said: Said::of(
+                record.state_type,
+                record.state_name.unwrap_or_default(),
+                record.state.and_then(|state| state.message),
+            ),
             past: crate::catalog::Past::default(),
             run_count: record.run_count,
             attempt: 0,

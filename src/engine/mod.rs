@@ -25,9 +25,11 @@ mod export;
 mod finish;
 mod finished;
 pub mod graph;
+mod handover;
 mod ids;
 mod import;
 mod kept;
+mod keys;
 mod lease;
 #[cfg(test)]
 mod limit_tests;
@@ -577,9 +579,15 @@ impl Engine {
         self.call(|core| {
             let before = core.next_deadline();
             // Somebody else may have ended the attempt; then there is nothing left to report.
-            let _ = core.complete(claim.run, claim.token, ending);
-            let Some(scope) = scope else { return Ok(None) };
-            let next = core.claim(scope, Terms::to_execute(lease))?.ok();
+            let Some(scope) = scope else {
+                let _ = core.complete(claim.run, claim.token, ending);
+                return Ok(None);
+            };
+            let next = core.with_handover(|core| {
+                let _ = core.complete(claim.run, claim.token, ending);
+                core.claim(scope, Terms::to_execute(lease))
+            });
+            let next = next?.ok();
             // The only one who listens starts workers; when no further run may start, there is nothing to tell him,
             // unless a retry or a timeout comes before what he sleeps until.
             let alone = core.bells.len() <= 1;

@@ -57,9 +57,9 @@ pub(crate) fn run_of(row: &RunRow) -> Run {
     let own = body.own.as_deref();
     let state = row.state.map(|kind| State {
         kind,
-        name: row.state_name.clone(),
+        name: row.state_name(),
         timestamp: instant(row.state_at),
-        message: row.message.clone(),
+        message: row.said.message(),
     });
     Run {
         id: row.id,
@@ -75,7 +75,7 @@ pub(crate) fn run_of(row: &RunRow) -> Run {
         priority: row.priority,
         place: row.place,
         state_type: row.state,
-        state_name: row.state.map(|_| row.state_name.clone()),
+        state_name: row.state.map(|_| row.state_name()),
         state,
         parameters: Object::clone(&body.parameters),
         tags: body.tags.iter().map(|tag| Text::from(&**tag)).collect(),

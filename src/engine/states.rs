@@ -12,7 +12,7 @@ use super::pause::RESUMING;
 use super::signal::StopReason;
 use super::stops::Stop;
 use super::submit::check_timeout;
-use crate::catalog::{When, instant};
+use crate::catalog::{Said, When, instant};
 use crate::ids::RunId;
 use crate::model::{InvalidValue, MAX_NAME, NewState, Place, State, StateType, Text};
 
@@ -143,7 +143,7 @@ impl Core {
         };
         let standing = Standing {
             state: from,
-            name: &run.state_name,
+            name: run.said.name_str(run.state),
             due,
             retries_left: state == StateType::Failed && self.retries_left(row, at.mono),
             room: if starts && waits {
@@ -232,9 +232,9 @@ impl Core {
         let run = self.run(row);
         State {
             kind: run.state.unwrap_or(StateType::Scheduled),
-            name: run.state_name.clone(),
+            name: run.state_name(),
             timestamp: instant(run.state_at),
-            message: run.message.clone(),
+            message: run.said.message(),
         }
     }
 
@@ -283,8 +283,8 @@ impl Core {
                     Instead::AwaitSlot => {
                         let name = Text::of("AwaitingConcurrencySlot");
                         // A run that goes on after a pause is known by its name.
-                        let held = &self.run(row).state_name;
-                        if *held != name && *held != RESUMING {
+                        let held = self.run(row);
+                        if !held.is_called(&name) && !held.is_called(&RESUMING) {
                             self.enter(row, StateType::Scheduled, name, message, self.wall);
                         }
                     }
@@ -362,11 +362,10 @@ impl Core {
 
     /// A state that was just entered under its default name gets the one that was asked for.
     fn relabel(&mut self, row: u32, state: StateType, name: Text, message: Option<Text>) {
-        if message.is_none() && name == state.default_name() {
-            return;
+        let said = Said::new(state, name, message);
+        if !said.is_plain() {
+            self.run_mut(row).said = said;
         }
-        let run = self.run_mut(row);
-        (run.state_name, run.message) = (name, message);
     }
 
     /// Puts a run that waits, is claimed or paused among those that wait, at an instant or now.

@@ -3,10 +3,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
-use super::core::{Core, key_scope};
+use super::core::Core;
 use super::error::Error;
+use super::keys::key_scope;
 use super::schema::Vouched;
-use crate::catalog::{RunBody, RunOwn, RunRow, When, shared_tags};
+use crate::catalog::{RunBody, RunOwn, RunRow, When};
 use crate::ids::RunId;
 use crate::model::{
     InvalidValue, MAX_NAME, NewRun, Place, Retry, StateType, Target, Text, check_depth, check_parameters,
@@ -37,7 +38,6 @@ struct Prepared {
     deployment: Option<u32>,
     priority: Priority,
     not_before: Option<i64>,
-    fingerprint: u64,
 }
 
 impl Core {
@@ -155,17 +155,17 @@ impl Core {
         let Some(key) = &prepared.body.key else {
             return Ok(None);
         };
-        match self.keys.get(&(key_scope(&prepared.body), key.clone())) {
+        match self.keys.find(&self.catalog.runs, key_scope(&prepared.body), key) {
             None => Ok(None),
             Some(_) if fault!(KeyMakesAnother) => Ok(None),
-            Some(&(id, fingerprint)) if fingerprint == prepared.fingerprint => Ok(Some(Submitted {
-                id,
+            Some(held) if held.body.fingerprint == prepared.body.fingerprint => Ok(Some(Submitted {
+                id: held.id,
                 version: self.version,
                 existing: true,
             })),
-            Some(&(run, _)) => Err(Error::KeyConflict {
+            Some(held) => Err(Error::KeyConflict {
                 key: key.to_string(),
-                run,
+                run: held.id,
             }),
         }
     }
@@ -203,7 +203,6 @@ impl Core {
             deployment,
             priority,
             not_before: new.not_before.map(|at| at.timestamp_micros()),
-            fingerprint: 0,
         };
         let defaults = prepared.body.limits.clone();
         if !new.limits.is_empty() {
@@ -234,10 +233,10 @@ impl Core {
         if !plain {
             let mut body = self.own_body(&prepared.body, queue, &new)?;
             body.limits = limits;
-            prepared.body = Arc::new(body);
             if new.key.is_some() {
-                prepared.fingerprint = fingerprint(&new, priority);
+                body.fingerprint = fingerprint(&new, priority);
             }
+            prepared.body = Arc::new(body);
         }
         self.check_run(&new, vouched)?;
         prepared.name = new.name;
@@ -245,7 +244,7 @@ impl Core {
     }
 
     /// The body of a run that says something of its own.
-    fn own_body(&self, template: &RunBody, queue: Option<u32>, new: &NewRun) -> Result<RunBody, Error> {
+    fn own_body(&mut self, template: &RunBody, queue: Option<u32>, new: &NewRun) -> Result<RunBody, Error> {
         let mut body = template.clone();
         check_depth(&new.parameters)?;
         check_depth(&new.labels)?;
@@ -269,7 +268,7 @@ impl Core {
                 }
             }
             check_tags(&tags)?;
-            body.tags = shared_tags(&tags);
+            body.tags = self.tag_sets.share(&tags);
         }
         if !new.labels.is_empty() {
             let mut labels = (*body.labels).clone();
@@ -282,20 +281,26 @@ impl Core {
         }
         body.own = RunOwn::of(new.context.clone(), new.job_variables.clone());
         let queue = queue.and_then(|queue| self.catalog.queues.get(queue));
-        body.queue_id = queue.map(|queue| queue.data.id);
-        body.queue_name = queue.map(|queue| queue.data.name.clone());
+        let queue = queue.map(|queue| &queue.data);
+        if body.queue_id != queue.map(|queue| queue.id) {
+            let common = body.common_mut();
+            common.queue_id = queue.map(|queue| queue.id);
+            common.queue_name = queue.map(|queue| queue.name.clone());
+        }
         body.key.clone_from(&new.key);
         if let Some(version) = &new.flow_version {
             if version.len() > MAX_NAME {
                 return Err(InvalidValue::new("flow_version", version, "keep it within 1,000 bytes").into());
             }
-            body.flow_version = Some(version.clone());
+            body.common_mut().flow_version = Some(version.clone());
         }
         if let Some(retry) = &new.retry {
             check_retry(retry)?;
-            body.retry = retry.clone();
+            body.common_mut().retry = retry.clone();
         }
-        body.timeout = check_timeout(new.timeout.or(body.timeout))?;
+        if new.timeout.is_some() {
+            body.common_mut().timeout = check_timeout(new.timeout)?;
+        }
         body.expires = new.expires_at.into();
         Ok(body)
     }
@@ -350,13 +355,11 @@ impl Core {
         let queue = prepared.queue.unwrap_or_else(|| self.default_queue());
         if prepared.body.queue_id.is_none() {
             let data = &self.catalog.queues.get(queue).expect("just found or made").data;
-            let body = Arc::make_mut(&mut prepared.body);
-            body.queue_id = Some(data.id);
-            body.queue_name = Some(data.name.clone());
+            let common = Arc::make_mut(&mut prepared.body).common_mut();
+            common.queue_id = Some(data.id);
+            common.queue_name = Some(data.name.clone());
         }
         let name = prepared.name.unwrap_or_else(|| self.some_name());
-        let key = prepared.body.key.clone();
-        let scope = key_scope(&prepared.body);
         let due = prepared.not_before.unwrap_or(self.wall).max(self.wall);
         let row = self.insert_run(
             prepared.body,
@@ -366,10 +369,8 @@ impl Core {
             prepared.priority,
             due,
         );
+        self.keys.insert(&self.catalog.runs, row);
         let id = self.run(row).id;
-        if let Some(key) = key {
-            self.keys.insert((scope, key), (id, prepared.fingerprint));
-        }
         self.await_expiry(row);
         if due > self.wall {
             self.enter_later(row);
@@ -411,9 +412,8 @@ impl Core {
             due,
             seq,
             state: Some(StateType::Scheduled),
-            state_name: StateType::Scheduled.default_name(),
             state_at: at,
-            message: None,
+            said: crate::catalog::Said::default(),
             past: crate::catalog::Past::default(),
             run_count: 0,
             attempt: 0,

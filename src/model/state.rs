@@ -61,7 +61,11 @@ impl StateType {
     /// The default name of a state of this type, such as `Scheduled`.
     #[must_use]
     pub const fn default_name(self) -> Text {
-        Text::of(match self {
+        Text::of(self.default_str())
+    }
+
+    pub(crate) const fn default_str(self) -> &'static str {
+        match self {
             Self::Scheduled => "Scheduled",
             Self::Pending => "Pending",
             Self::Running => "Running",
@@ -71,7 +75,7 @@ impl StateType {
             Self::Failed => "Failed",
             Self::Crashed => "Crashed",
             Self::Cancelled => "Cancelled",
-        })
+        }
     }
 }
 

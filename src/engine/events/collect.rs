@@ -427,12 +427,8 @@ impl Core {
             Work::Line(_) => overtaken = self.overtaken_of(number, &self.feed.numbers),
             _ => {}
         }
-        let key = row.body.key.as_ref().and_then(|key| {
-            let held = self
-                .keys
-                .get(&(crate::engine::core::key_scope(&row.body), key.clone()))?;
-            (held.0 == row.id).then_some(held.1)
-        });
+        let held = self.keys.holds(&self.catalog.runs, number);
+        let key = held.then_some(row.body.fingerprint);
         let limits = crate::engine::export::limit_numbers(&row, &self.feed.numbers);
         RunRecord {
             claim: ClaimDoc::of(work),

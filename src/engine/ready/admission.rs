@@ -1,6 +1,8 @@
 //! Who is let in: admission at all gates at once, eviction of the worst, and looking again when room comes.
 
-use super::gate::{UNLIMITED, Verdict};
+use std::ops::Bound;
+
+use super::gate::{GateLine, UNLIMITED, Verdict};
 use super::heads::Heads;
 use super::needs::Head;
 use super::{Ready, Standing};
@@ -125,17 +127,23 @@ impl Ready {
         self.turn_groups(gate, before);
         let held = self.gate(gate);
         if room < before {
-            let over: Vec<u32> = (held.lines.iter())
-                .filter(|(_, line)| room != UNLIMITED && u64::from(room) < line.taken)
-                .map(|(&queue, _)| queue)
-                .collect();
-            for queue in over {
+            let over = |line: &GateLine| room != UNLIMITED && u64::from(room) < line.taken;
+            let mut next = (held.lines.iter().find(|(_, line)| over(line))).map(|(&queue, _)| queue);
+            while let Some(queue) = next {
                 while let Some(line) = self.gate(gate).lines.get(&queue)
-                    && u64::from(room) < line.taken
+                    && over(line)
                     && let Some((_, worst)) = line.let_in.last()
                 {
                     self.evict(worst, gate);
                 }
+                let lines = &self.gate(gate).lines;
+                // Most limits are those of one queue.
+                next = if lines.len() == 1 {
+                    None
+                } else {
+                    let mut later = lines.range((Bound::Excluded(queue), Bound::Unbounded));
+                    later.find(|(_, line)| over(line)).map(|(&queue, _)| queue)
+                };
             }
         } else {
             self.look_again(gate);

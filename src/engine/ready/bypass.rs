@@ -33,6 +33,13 @@ pub(super) struct Bypass {
     touched: Option<Vec<u32>>,
 }
 
+impl Bypass {
+    /// Whether somebody counts who is overtaken.
+    pub(super) fn is_bound(&self) -> bool {
+        self.bound.is_some()
+    }
+}
+
 impl Ready {
     /// How often a run may be overtaken at a limit; none is any number of times.
     pub(crate) fn set_bypass_bound(&mut self, bound: Option<u32>) {

@@ -118,8 +118,14 @@ impl Ready {
         }
         // Out of the gate for the while: what a step passes on never comes to a step of the same gate.
         let steps = std::mem::take(&mut self.gate_mut(gate).groups);
-        for &(_, step) in steps.range((Bound::Excluded((low, NIL)), Bound::Included((high, NIL)))) {
-            self.turn(step, after < before);
+        if let (1, Some(&(weight, step))) = (steps.len(), steps.first()) {
+            if low < weight && weight <= high {
+                self.turn(step, after < before);
+            }
+        } else {
+            for &(_, step) in steps.range((Bound::Excluded((low, NIL)), Bound::Included((high, NIL)))) {
+                self.turn(step, after < before);
+            }
         }
         let held = self.gate_mut(gate);
         held.groups = steps;

@@ -39,6 +39,26 @@ impl Ready {
         Some((spot.head(), spot))
     }
 
+    /// The first run that waits for a limit, with its queue, if all that stops it is `weight` slots that the limit had not, and has
+    /// now that its room is `room`, of which the gate was not told: while one class alone has to do with the limit, and needs just these
+    /// slots. Once it has them the gate stands as it does.
+    pub(crate) fn heir_of(&self, limit: LimitKey, weight: u32, room: u32) -> Option<(u32, Head, u32)> {
+        let held = self.gate(self.find_gate(limit)?);
+        let one = held.parked == 1 && held.lines.len() == 1;
+        let plain = held.reserved.is_empty() && !held.decays && !self.bypass.is_bound();
+        if !one || !plain || held.room.checked_add(weight) != Some(room) {
+            return None;
+        }
+        let (&queue, line) = held.lines.first_key_value()?;
+        let (needed, head, class) = line.firsts().next()?;
+        let (of, class) = (self.queue(queue), self.class(class));
+        if line.taken > 0 || needed != weight || class.needs.len() > 1 || of.paused || of.strict.is_some() {
+            return None;
+        }
+        let (_, &row) = class.lanes.first()?;
+        Some((queue, head, row))
+    }
+
     /// The run that stands there.
     pub(crate) fn row(&self, spot: Spot) -> u32 {
         *self
