@@ -82,6 +82,7 @@ impl Core {
 mod tests {
     use std::num::NonZeroU32;
 
+    use chrono::DateTime;
     use proptest::prelude::*;
 
     use crate::clock::ManualClock;
@@ -121,10 +122,10 @@ mod tests {
         let engine = Engine::builder()
             .seed(1)
             .limit(4)
-            .clock(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()))
+            .clock(ManualClock::at(DateTime::UNIX_EPOCH))
             .build()
-            .unwrap();
-        engine.define_limit(LimitSpec::new("gpu", 3)).unwrap();
+            .expect("the settings fit together");
+        engine.define_limit(LimitSpec::new("gpu", 3)).expect("a new name");
         for (name, limit) in [
             ("none", None),
             ("one", NonZeroU32::new(1)),
@@ -134,7 +135,7 @@ mod tests {
             if let Some(limit) = limit {
                 new = new.concurrency_limit(limit);
             }
-            engine.deploy(new).unwrap();
+            engine.deploy(new).expect("a new name");
         }
         engine
     }
