@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use super::core::{Core, Instant, MonoEvent, WallEvent, Work};
+use super::ids::Random;
 use super::occurrence::DueNow;
 use crate::catalog::When;
-use crate::model::{Place, StateType, Text};
+use crate::model::{Place, Retry, StateType, Text};
 
 impl Core {
     /// Makes due everything up to engine time. `seen` is the wall time up to which that was done before.
@@ -142,6 +143,7 @@ impl Core {
             MonoEvent::PauseOver { row } => self.pause_over(row, at),
             MonoEvent::Room { limit } => self.room_came(limit),
             MonoEvent::Lease => self.leases_lapsed(),
+            MonoEvent::Deliveries => self.deliveries_due(at),
         }
     }
 
@@ -168,16 +170,8 @@ impl Core {
 
     /// How long a run whose attempt ended waits for the next, chance included, in microseconds.
     pub(crate) fn retry_delay(&mut self, row: u32) -> i64 {
-        let run = self.run(row);
-        let retry = &run.body.retry;
-        let delay = i64::try_from(retry.delay_after(run.attempt).as_micros()).unwrap_or(i64::MAX);
-        let most = u64::try_from(delay).unwrap_or(0) / 100 * u64::from(retry.jitter_percent());
-        if most == 0 {
-            // Nothing is drawn where nothing is asked.
-            return delay;
-        }
-        let more = self.ids.random().next() % (most + 1);
-        delay.saturating_add(i64::try_from(more).unwrap_or(i64::MAX))
+        let run = (self.catalog.runs.get(row)).expect("work names rows that hold a run");
+        delay(self.ids.random(), &run.body.retry, run.attempt)
     }
 
     /// Puts a run whose attempt failed among those that wait for their retry; why it did is worth knowing meanwhile.
@@ -202,4 +196,16 @@ impl Core {
         self.totals.retried += 1;
         self.effects.ring = true;
     }
+}
+
+/// How long it is from the failure of this attempt to the next, chance included, in microseconds.
+pub(super) fn delay(random: &mut Random, retry: &Retry, attempt: u32) -> i64 {
+    let delay = i64::try_from(retry.delay_after(attempt).as_micros()).unwrap_or(i64::MAX);
+    let most = u64::try_from(delay).unwrap_or(0) / 100 * u64::from(retry.jitter_percent());
+    if most == 0 {
+        // Nothing is drawn where nothing is asked.
+        return delay;
+    }
+    let more = random.next() % (most + 1);
+    delay.saturating_add(i64::try_from(more).unwrap_or(i64::MAX))
 }

@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) task_runs: usize,
     #[serde(default = "payloads")]
     pub(crate) payloads: usize,
+    #[serde(default = "payloads")]
+    pub(crate) deliveries: usize,
     /// States kept of one run besides the one it has.
     pub(crate) run_states: usize,
     pub(crate) flows: usize,
@@ -64,6 +66,7 @@ impl Default for Settings {
             paused_runs: 100_000,
             task_runs: payloads(),
             payloads: payloads(),
+            deliveries: payloads(),
             run_states: 20,
             flows: 100_000,
             deployments: 1_000_000,
@@ -110,6 +113,7 @@ pub(crate) fn micros(span: Duration) -> i64 {
 /// | [`paused_runs`](Self::paused_runs) | 100,000 | runs that are paused, when one more is to be |
 /// | [`payloads`](Self::payloads) | 100,000 | runs that carry a value or a closure, when one more is submitted with one |
 /// | [`task_runs`](Self::task_runs) | 100,000 | task runs, of runs whose records are kept, when one more is recorded |
+/// | [`deliveries`](Self::deliveries) | 100,000 | deliveries of one completion hook; what ends beyond it is told as a gap |
 /// | [`run_states`](Self::run_states) | 20 | states that a run has left: the first three and the newest are kept |
 /// | [`flows`](Self::flows) | 100,000 | flows |
 /// | [`deployments`](Self::deployments) | 1,000,000 | deployments |
@@ -124,7 +128,7 @@ pub(crate) fn micros(span: Duration) -> i64 {
 /// | [`late_after`](Self::late_after) | 15 seconds | after that, an occurrence first seen is missed |
 /// | [`catch_up`](Self::catch_up) | the latest, within 10 minutes | which missed occurrences still run |
 ///
-/// Fixed: eight limits that a run names, 1,000,000 leases of slots, 500 runs in a batch, 524,288 bytes of parameters in a run and as many of its result, both nested at most 100 deep,
+/// Fixed: 64 completion hooks, eight limits that a run names, 1,000,000 leases of slots, 500 runs in a batch, 524,288 bytes of parameters in a run and as many of its result, both nested at most 100 deep,
 /// 10,000 bytes of a message, nested 100 deep, 100 tags, 1,000 bytes in a name,
 /// tag or key, 10,000 retries, 100 years for any span.
 #[derive(Debug)]
@@ -189,6 +193,13 @@ impl EngineBuilder {
     /// Most task runs that are kept; they go with the records of their runs. Default: 100,000.
     pub fn task_runs(mut self, most: usize) -> Self {
         self.settings.task_runs = most;
+        self
+    }
+
+    /// Most deliveries that one completion hook holds until they are done with. What ends while it is full is counted, and told as a
+    /// [`Gap`](crate::engine::Gap) as soon as there is room. 1 or more. Default: 100,000.
+    pub fn deliveries(mut self, most: usize) -> Self {
+        self.settings.deliveries = most;
         self
     }
 
@@ -353,6 +364,7 @@ impl Settings {
             ("paused_runs", self.paused_runs),
             ("task_runs", self.task_runs),
             ("payloads", self.payloads),
+            ("deliveries", self.deliveries),
             ("flows", self.flows),
             ("deployments", self.deployments),
             ("queues", self.queues),
@@ -366,6 +378,10 @@ impl Settings {
         if self.run_states > 10_000 || (1..=3).contains(&self.run_states) {
             let value = self.run_states.to_string();
             return refuse("run_states", value, "give 0, or 4 to 10,000");
+        }
+        if self.deliveries == 0 {
+            let rule = "give 1 or more; a hook that may hold nothing has nothing to tell";
+            return refuse("deliveries", "0".to_owned(), rule);
         }
         if self.queues == 0 {
             return refuse(

@@ -97,6 +97,8 @@ pub(crate) enum MonoEvent {
     },
     /// A lease of slots may have lapsed.
     Lease,
+    /// A hook has something to do: a lease that lapses, a delay that ends.
+    Deliveries,
 }
 
 /// One instant on both clocks, in microseconds.
@@ -274,6 +276,8 @@ pub(crate) struct Core {
     /// Who waits for the end of which run; each belongs to a `Wait` of the host.
     pub(crate) waiters: HashMap<RunId, Vec<Arc<Cell>>>,
     pub(crate) feed: Feed,
+    /// What waits to be delivered.
+    pub(crate) outbox: super::hooks::Outbox,
 }
 
 impl Core {
@@ -325,6 +329,7 @@ impl Core {
             rooms: super::room::Rooms::default(),
             waiters: HashMap::new(),
             feed: Feed::default(),
+            outbox: super::hooks::Outbox::default(),
             stopped: false,
             enforces: false,
             busy: false,
@@ -599,6 +604,7 @@ impl Core {
         self.finished.push((at, row, id));
         self.note_end(id);
         self.tell_waiters(row);
+        self.tell_hooks(row);
         self.occurrence_ended(row);
         self.prune();
     }

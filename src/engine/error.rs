@@ -109,6 +109,18 @@ pub enum Error {
         /// What happened to the attempt.
         reason: &'static str,
     },
+    /// The attempt to deliver is not the current one, or has ended.
+    #[error("attempt {attempt} of delivery {number} of hook {hook:?} is stale: {reason}")]
+    StaleDelivery {
+        /// The hook.
+        hook: String,
+        /// The delivery.
+        number: u64,
+        /// The attempt that was reported.
+        attempt: u32,
+        /// What became of it.
+        reason: &'static str,
+    },
     /// The engine takes no new work.
     #[error("the engine is stopped and takes no new runs; build a new one, or import its export")]
     Stopped,

@@ -15,6 +15,7 @@ use super::Engine;
 use super::builder::Settings;
 use super::core::{Core, DeploymentWork, MonoEvent, Totals, WallEvent, Work};
 use super::error::Error;
+use super::hooks::{OutboxCopy, OutboxDoc};
 use super::payload::Kind;
 use super::plan::{Removed, ScheduleWork};
 use crate::catalog::{CatalogView, Left, RunRow};
@@ -62,6 +63,9 @@ pub struct Document {
     /// What is left to runs of their time in all, in microseconds.
     #[serde(default)]
     pub(super) within: BTreeMap<RunId, i64>,
+    /// Completion hooks, with what waits in them.
+    #[serde(default, skip_serializing_if = "OutboxDoc::is_empty")]
+    pub(super) hooks: OutboxDoc,
     /// Idempotency keys: fingerprint of the content, by run.
     pub(super) keys: BTreeMap<RunId, u64>,
 }
@@ -132,8 +136,8 @@ impl Wait {
             MonoEvent::PauseOver { row } => (Self::Pause, row),
             MonoEvent::Lapse { .. } if fault!(ExportLosesLeases) => return None,
             MonoEvent::Lapse { row } => (Self::Lease, row),
-            // They follow from the limits and from who waits.
-            MonoEvent::Room { .. } | MonoEvent::Lease => return None,
+            // They follow from the limits, from who waits, and from the hooks.
+            MonoEvent::Room { .. } | MonoEvent::Lease | MonoEvent::Deliveries => return None,
         })
     }
 }
@@ -295,6 +299,7 @@ struct Taken {
     claims: HashMap<RunId, ClaimDoc>,
     overtaken: HashMap<RunId, Vec<(usize, u32)>>,
     payloads: HashMap<RunId, Kind>,
+    hooks: OutboxCopy,
     /// The numbers of limits in the document.
     numbers: HashMap<LimitKey, usize>,
 }
@@ -328,8 +333,10 @@ impl Engine {
             claims,
             mut overtaken,
             payloads,
+            hooks,
             numbers,
         } = self.call(|core| Ok(core.take_export()))?;
+        document.hooks = hooks.into();
         document.flows = view.flows.iter().map(|(_, held)| held.data.clone()).collect();
         document.work_pools = view.pools.iter().map(|(_, held)| held.data.clone()).collect();
         document.work_queues = view
@@ -525,6 +532,7 @@ impl Core {
             within: (self.within.iter())
                 .map(|(&row, &end)| (self.run(row).id, end.saturating_sub(self.mono)))
                 .collect(),
+            hooks: OutboxDoc::default(),
             keys,
         };
         Taken {
@@ -535,6 +543,7 @@ impl Core {
             payloads: (self.payloads.iter())
                 .map(|(&row, payload)| (self.run(row).id, payload.kind()))
                 .collect(),
+            hooks: self.copy_outbox(),
             numbers,
         }
     }

@@ -29,6 +29,9 @@ pub(super) struct History {
     pub(super) engine: Engine,
     pub(super) clock: ManualClock,
     random: Random,
+    /// Draws of its own for the hooks.
+    telling: Random,
+    told: Vec<Delivery>,
     claims: Vec<Claim>,
     runs: Vec<RunId>,
 }
@@ -71,9 +74,15 @@ impl History {
                     .tag("ml"),
             )
             .unwrap();
+        let ends = Hook::named("ends").retry(Retry::fixed(2, Duration::from_secs(50)).jitter(10));
+        engine.hook(ends).unwrap();
+        let failures = Hook::named("failures").states([StateType::Failed, StateType::Crashed]);
+        engine.hook(failures.in_sequence()).unwrap();
         Self {
             engine,
             clock,
+            telling: Random::new(!seed),
+            told: Vec::new(),
             random: Random::new(seed),
             claims: Vec::new(),
             runs: Vec::new(),
@@ -88,9 +97,12 @@ impl History {
             random,
             claims,
             runs,
+            telling,
+            told,
         } = self;
         let mut draw = |n: u64| random.next() % n;
         for _ in 0..steps {
+            tell(engine, telling, told);
             match draw(10) {
                 0..=3 => {
                     let target = ["plain", "report/often", "train/one"][draw(3) as usize];
@@ -142,6 +154,27 @@ impl History {
                 _ => clock.advance(Duration::from_secs(draw(40))),
             }
         }
+    }
+}
+
+/// One random call of who tells of completions.
+fn tell(engine: &Engine, random: &mut Random, told: &mut Vec<Delivery>) {
+    let mut draw = |n: u64| random.next() % n;
+    match draw(6) {
+        0 | 1 => {
+            let hook = ["ends", "failures"][draw(2) as usize];
+            let lease = Duration::from_secs(20 + draw(60));
+            told.extend(engine.take_deliveries(hook, draw(4) as usize, lease).unwrap());
+        }
+        2 | 3 if !told.is_empty() => {
+            let delivery = told.swap_remove(draw(told.len() as u64) as usize);
+            let _ = engine.delivered(&delivery);
+        }
+        4 if !told.is_empty() => {
+            let delivery = told.swap_remove(draw(told.len() as u64) as usize);
+            let _ = engine.not_delivered(&delivery, "busy");
+        }
+        _ => {}
     }
 }
 

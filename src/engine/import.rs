@@ -42,7 +42,7 @@ pub enum Claims {
 
 /// Instants in a document stay this far from the ends of the numbers, so that later sums do too: beyond the calendar, and
 /// short of the ends by more than any span.
-const FAR: i64 = i64::MAX - (1 << 59);
+pub(super) const FAR: i64 = i64::MAX - (1 << 59);
 
 impl EngineBuilder {
     /// Makes an engine from an exported document. Settings and seed come from the document; of the builder, the clock
@@ -68,7 +68,7 @@ impl EngineBuilder {
     }
 }
 
-fn damaged(path: impl Into<String>, problem: impl Into<String>) -> Error {
+pub(super) fn damaged(path: impl Into<String>, problem: impl Into<String>) -> Error {
     Error::Document {
         path: path.into(),
         problem: problem.into(),
@@ -139,6 +139,7 @@ impl Import<'_> {
         let settings = &mut self.core.settings;
         let runs = std::mem::replace(&mut settings.finished_runs, usize::MAX);
         let age = std::mem::replace(&mut settings.finished_age, i64::MAX);
+        self.core.restore_outbox(document.hooks.clone())?;
         self.limits(&document.limits)?;
         self.entities(&document)?;
         let mut rows = self.runs(&document, far)?;
@@ -200,6 +201,7 @@ impl Import<'_> {
         }
         let core = self.core;
         (core.settings.finished_runs, core.settings.finished_age) = (runs, age);
+        core.put_back_deliveries(claims);
         core.prune_all();
         core.ids = Ids::restore(document.ids);
         core.seq = if fault!(ImportRenumbers) {

@@ -26,6 +26,7 @@ mod finish;
 mod finished;
 pub mod graph;
 mod handover;
+mod hooks;
 mod ids;
 mod import;
 mod kept;
@@ -89,6 +90,9 @@ pub use self::explain::{
 };
 pub use self::export::Document;
 pub use self::finish::{Ended, Outcome};
+pub use self::hooks::{
+    Completion, Delivery, Fate, Gap, GivenUp, Hook, HookStatus, HookTotals, MAX_GIVEN_UP, MAX_HOOKS,
+};
 pub use self::import::Claims;
 pub use self::lease::Lease;
 pub use self::limits::LimitPatch;

@@ -191,5 +191,6 @@ impl Core {
             assert_eq!(queue_held[queue], work.held, "L2 broken: slots of queue {queue}");
         }
         self.check_limits_kept();
+        self.outbox.check_invariants(self.settings.deliveries);
     }
 }

@@ -49,11 +49,16 @@ pub(crate) fn ended(answer: Result<Value, RunError>) -> Ending {
 }
 
 pub(crate) fn crashed(panic: Box<dyn Any + Send>) -> Ending {
+    Ending::panicked(panic_message(panic))
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
     let message = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "the handler panicked with a value that is no text".to_owned());
     drop_quietly(panic);
-    Ending::panicked(message)
+    message
 }

@@ -17,6 +17,7 @@
 //! A thread cannot be stopped from outside: a run keeps its slots until its handler returns, so a limit stays true to what really
 //! executes. Under a [lease](RunnerBuilder::lease) a handler that shows no sign of life loses its run all the same.
 
+mod courier;
 mod ending;
 mod job;
 
@@ -29,13 +30,18 @@ use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex};
 use serde_json::Value;
 
+use self::courier::Courier;
+#[cfg(feature = "tokio")]
+pub(crate) use self::courier::Duty as TellDuty;
+pub(crate) use self::courier::Errand;
 pub(crate) use self::ending::{Closure, called, lost};
 #[cfg(feature = "tokio")]
-pub(crate) use self::ending::{crashed, ended};
+pub(crate) use self::ending::{crashed, ended, panic_message};
 pub(crate) use self::job::as_result;
 pub use self::job::{Job, RunError, Step};
 use crate::engine::{
-    Bell, Claim, Ending, Engine, Error, Lease, Listener, Payload, Scope, StopReason, StopSignal, Submitted,
+    Bell, Claim, Delivery, Ending, Engine, Error, Hook, Lease, Listener, Payload, Scope, StopReason,
+    StopSignal, Submitted,
 };
 use crate::ids::RunId;
 use crate::model::{NewRun, Text};
@@ -73,6 +79,7 @@ impl Engine {
             grace: Duration::from_secs(5),
             lease: None,
             handlers: HashMap::new(),
+            couriers: Vec::new(),
         }
     }
 
@@ -117,6 +124,7 @@ pub struct RunnerBuilder {
     grace: Duration,
     lease: Option<Lease>,
     handlers: HashMap<Text, Handler>,
+    couriers: Vec<Courier>,
 }
 
 impl std::fmt::Debug for RunnerBuilder {
@@ -144,6 +152,46 @@ impl RunnerBuilder {
         self.engine.flow(flow.clone())?;
         let handler: Handler = Box::new(move |job| as_result(handler(job)));
         self.handlers.insert(flow, handler);
+        Ok(self)
+    }
+
+    /// Makes a completion [hook](Engine::hook), and has a thread of its own call the handler for each of its deliveries, one after another in
+    /// the order of completion, whoever executed the run. What returns `Err` or panics is tried again later, as the hook says. Draining
+    /// tells of all that is ready before it is over; what waits for its next attempt stays in the engine, and goes with its export.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use tenfold::Engine;
+    /// use tenfold::engine::Hook;
+    ///
+    /// let engine = Engine::new();
+    /// let (told, tells) = mpsc::channel();
+    /// let runner = engine
+    ///     .runner()
+    ///     .handler("mail", |_| Ok("sent"))?
+    ///     .on_completed(Hook::named("bell"), move |delivery| {
+    ///         Ok(told.send(delivery.run().map(|run| run.id))?)
+    ///     })?
+    ///     .start()?;
+    /// let run = engine.submit("mail")?.id;
+    /// assert_eq!(tells.recv().unwrap(), Some(run));
+    /// runner.drain();
+    /// # Ok::<(), tenfold::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::hook`].
+    pub fn on_completed<H>(mut self, hook: Hook, handler: H) -> Result<Self, Error>
+    where
+        H: Fn(&Delivery) -> Result<(), RunError> + Send + Sync + 'static,
+    {
+        let name = Text::from(hook.name());
+        self.engine.hook(hook)?;
+        self.couriers.push(Courier {
+            hook: name,
+            handler: Box::new(handler),
+        });
         Ok(self)
     }
 
@@ -204,24 +252,32 @@ impl RunnerBuilder {
             given_up: AtomicBool::new(false),
             seats: Mutex::default(),
             called_off: Mutex::default(),
-            present: Mutex::new(0),
-            gone: Condvar::new(),
+            roll: Arc::default(),
         });
         let mut runner = Runner {
             crew,
             grace: self.grace,
             threads: Vec::new(),
+            errands: Vec::new(),
+            telling: Arc::default(),
         };
+        // What was started ends with the runner.
+        let failed = |problem: std::io::Error| wrong(problem.to_string(), "start fewer threads");
         for number in 0..=self.threads {
             let crew = runner.crew.clone();
-            *crew.present.lock() += 1;
-            let present = Present(crew);
-            let thread = std::thread::Builder::new().name(format!("tenfold-{number}"));
-            match thread.spawn(move || present.0.serve()) {
-                Ok(thread) => runner.threads.push(thread),
-                // What was started ends with the runner.
-                Err(problem) => return Err(wrong(problem.to_string(), "start fewer threads")),
-            }
+            let serve = move || crew.serve();
+            runner
+                .start(&format!("tenfold-{number}"), &runner.crew.roll.clone(), serve)
+                .map_err(failed)?;
+        }
+        for courier in self.couriers {
+            let (engine, errand) = (runner.crew.engine.clone(), Arc::<Errand>::default());
+            runner.errands.push(errand.clone());
+            let name = format!("tenfold-{}", courier.hook);
+            let serve = move || courier.serve(&engine, &errand);
+            runner
+                .start(&name, &runner.telling.clone(), serve)
+                .map_err(failed)?;
         }
         Ok(runner)
     }
@@ -246,13 +302,34 @@ struct Crew {
     /// What executes, by fencing token.
     seats: Mutex<HashMap<u64, (RunId, Arc<StopSignal>)>>,
     called_off: Mutex<Vec<RunId>>,
-    /// Threads that have not ended.
+    roll: Arc<Roll>,
+}
+
+/// How many threads have not ended.
+#[derive(Default)]
+struct Roll {
     present: Mutex<usize>,
     gone: Condvar,
 }
 
+impl Roll {
+    /// Waits until all threads have ended, at most so long; whether they have.
+    fn all_gone(&self, within: Duration) -> bool {
+        let mut present = self.present.lock();
+        let waited = (self.gone).wait_while_for(&mut present, |present| *present > 0, within);
+        !waited.timed_out()
+    }
+}
+
 /// A thread that has not ended.
-struct Present(Arc<Crew>);
+struct Present(Arc<Roll>);
+
+impl Present {
+    fn new(roll: &Arc<Roll>) -> Self {
+        *roll.present.lock() += 1;
+        Self(roll.clone())
+    }
+}
 
 impl Drop for Present {
     fn drop(&mut self) {
@@ -361,13 +438,6 @@ impl Crew {
             signal.fire(StopReason::Shutdown);
         }
     }
-
-    /// Waits until all threads have ended, at most so long; whether they have.
-    fn all_gone(&self, within: Duration) -> bool {
-        let mut present = self.present.lock();
-        let waited = (self.gone).wait_while_for(&mut present, |present| *present > 0, within);
-        !waited.timed_out()
-    }
 }
 
 /// The closure that a payload is, if it can be called on a thread, and the first time.
@@ -384,6 +454,9 @@ pub struct Runner {
     crew: Arc<Crew>,
     grace: Duration,
     threads: Vec<JoinHandle<()>>,
+    /// Of the threads that tell of completions.
+    errands: Vec<Arc<Errand>>,
+    telling: Arc<Roll>,
 }
 
 impl std::fmt::Debug for Runner {
@@ -407,6 +480,8 @@ pub struct StopReport {
     pub waiting: usize,
     /// Runs that are not due yet, in the whole engine.
     pub scheduled: usize,
+    /// Deliveries to completion hooks that are not done with, in the whole engine: an [`export`](crate::Engine::export) has them.
+    pub undelivered: usize,
 }
 
 impl StopReport {
@@ -418,6 +493,7 @@ impl StopReport {
             executing: Vec::new(),
             waiting: status.queued_tasks,
             scheduled: status.scheduled,
+            undelivered: engine.pending_deliveries(),
         }
     }
 }
@@ -427,22 +503,27 @@ impl StopReport {
     reason = "they are called for what they do; the report is for who wants it"
 )]
 impl Runner {
-    /// Takes no more runs, and waits until those that execute have ended, however long they take.
+    /// Takes no more runs, and waits until those that execute have ended, however long they take, and until
+    /// [hooks](RunnerBuilder::on_completed) were told of all that is ready.
     pub fn drain(mut self) -> StopReport {
         self.crew.take_no_more();
-        while !self.crew.all_gone(LONG) {}
+        while !self.crew.roll.all_gone(LONG) {}
+        self.errands.iter().for_each(|errand| errand.leave_when_done());
+        while !self.telling.all_gone(LONG) {}
         self.join();
         self.report()
     }
 
     /// Takes no more runs, waits at most `deadline` for those that execute, then asks the rest to stop and waits for the grace
     /// period. Their runs are CANCELLED when they end, unless they complete all the same. Handlers that have not ended by then are left
-    /// to themselves: they are listed, and their runs end when they do.
+    /// to themselves: they are listed, and their runs end when they do. Of completions nothing more is told but what is being told.
     pub fn stop(mut self, deadline: Duration) -> StopReport {
         self.crew.take_no_more();
-        if !self.crew.all_gone(deadline) {
+        let in_time = self.crew.roll.all_gone(deadline);
+        self.errands.iter().for_each(|errand| errand.leave_now());
+        if !in_time {
             self.crew.give_up();
-            if !self.crew.all_gone(self.grace) {
+            if !self.crew.roll.all_gone(self.grace) {
                 let mut left: Vec<RunId> = self.crew.seats.lock().values().map(|seat| seat.0).collect();
                 left.sort_unstable();
                 return StopReport {
@@ -450,6 +531,10 @@ impl Runner {
                     ..self.report()
                 };
             }
+        }
+        if !self.telling.all_gone(self.grace) {
+            // A handler of a hook that does not return is left to itself; its delivery is listed as not done with.
+            return self.report();
         }
         self.join();
         self.report()
@@ -469,8 +554,26 @@ impl Runner {
     }
 }
 
+impl Runner {
+    fn start(
+        &mut self,
+        name: &str,
+        roll: &Arc<Roll>,
+        serve: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<()> {
+        let present = Present::new(roll);
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        self.threads.push(thread.spawn(move || {
+            let _present = present;
+            serve();
+        })?);
+        Ok(())
+    }
+}
+
 impl Drop for Runner {
     fn drop(&mut self) {
         self.crew.take_no_more();
+        self.errands.iter().for_each(|errand| errand.leave_when_done());
     }
 }

@@ -19,6 +19,7 @@
 //! really executes. Blocking work belongs into `tokio::task::spawn_blocking` or a process of its own.
 
 mod context;
+mod courier;
 mod worker;
 
 use std::future::Future;
@@ -36,10 +37,11 @@ pub use context::Context;
 
 pub use crate::runner::{RunError, StopReport};
 
-use crate::engine::{Engine, Error, Lease, Scope, StopSignal, Submitted};
+use crate::engine::{Delivery, Engine, Error, Hook, Lease, Scope, StopSignal, Submitted};
 use crate::ids::FlowId;
 use crate::model::{NewRun, Text};
-use crate::runner::as_result;
+use crate::runner::{Errand, as_result};
+use courier::Courier;
 use worker::Crew;
 
 type HandlerFuture = Pin<Box<dyn Future<Output = Result<Value, RunError>> + Send>>;
@@ -176,6 +178,7 @@ impl Engine {
             workers: 256,
             grace: Duration::from_secs(5),
             lease: None,
+            couriers: Vec::new(),
         }
     }
 }
@@ -189,9 +192,50 @@ pub struct RuntimeBuilder {
     workers: usize,
     grace: Duration,
     lease: Option<Lease>,
+    couriers: Vec<Courier>,
 }
 
 impl RuntimeBuilder {
+    /// Makes a completion [hook](Engine::hook), and has a task of its own await the handler for each of its deliveries, one after another
+    /// in the order of completion, whoever executed the run. What answers `Err` or panics is tried again later, as the hook says. Draining
+    /// tells of all that is ready before it is over; what waits for its next attempt stays in the engine, and goes with its export.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tenfold::Error> {
+    /// use tenfold::Engine;
+    /// use tenfold::engine::Hook;
+    ///
+    /// let engine = Engine::new();
+    /// engine.handler("mail", |_| async { Ok("sent") })?;
+    /// let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
+    /// let runtime = engine
+    ///     .runtime()
+    ///     .on_completed(Hook::named("bell"), move |delivery| {
+    ///         let told = told.clone();
+    ///         async move { Ok(told.send(delivery.run().map(|run| run.id))?) }
+    ///     })?
+    ///     .start()?;
+    /// let run = engine.submit("mail")?.id;
+    /// assert_eq!(tells.recv().await, Some(Some(run)));
+    /// runtime.drain().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::hook`].
+    pub fn on_completed<H, F>(mut self, hook: Hook, handler: H) -> Result<Self, Error>
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), RunError>> + Send + 'static,
+    {
+        self.couriers.push(Courier::new(hook.name(), handler));
+        self.engine.hook(hook)?;
+        Ok(self)
+    }
+
     /// Where it takes work from. Default: every pool.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
@@ -253,7 +297,13 @@ impl RuntimeBuilder {
             called_off: parking_lot::Mutex::default(),
         });
         let driver = tokio.spawn(worker::drive(crew.clone()));
+        let couriers = self.couriers.into_iter().map(|courier| {
+            let errand = Arc::<Errand>::default();
+            let serve = courier.serve(crew.engine.clone(), errand.clone(), crew.grace);
+            (errand, tokio.spawn(serve))
+        });
         Ok(Runtime {
+            couriers: couriers.collect(),
             crew,
             driver: Some(driver),
         })
@@ -266,6 +316,8 @@ impl RuntimeBuilder {
 pub struct Runtime {
     crew: Arc<Crew>,
     driver: Option<JoinHandle<()>>,
+    /// Tasks that tell of completions.
+    couriers: Vec<(Arc<Errand>, JoinHandle<()>)>,
 }
 
 impl Runtime {
@@ -282,10 +334,12 @@ impl Runtime {
         }
     }
 
-    /// Takes no more runs, and waits until those that execute have ended.
+    /// Takes no more runs, and waits until those that execute have ended, and until [hooks](RuntimeBuilder::on_completed) were told of all
+    /// that is ready.
     pub async fn drain(mut self) -> StopReport {
         self.crew.no_more.fire(crate::engine::StopReason::Shutdown);
         self.join().await;
+        self.dismiss(Errand::leave_when_done).await;
         self.report()
     }
 
@@ -294,16 +348,31 @@ impl Runtime {
     ///
     /// A handler that never awaits cannot be dropped: this waits for it however long it takes. A host that must not wait
     /// puts a timeout of its own around the call, and exits.
+    ///
+    /// Of completions nothing more is told after that: a handler of a hook that has not ended then gets the grace period.
     pub async fn stop(mut self, deadline: Duration) -> StopReport {
         self.crew.no_more.fire(crate::engine::StopReason::Shutdown);
         let driver = self.driver.as_mut().expect("only drain and stop take the driver");
         if tokio::time::timeout(deadline, driver).await.is_ok() {
             self.driver = None;
-            return self.report();
+        } else {
+            self.crew.give_up();
+            self.join().await;
         }
-        self.crew.give_up();
-        self.join().await;
+        self.dismiss(Errand::leave_now).await;
         self.report()
+    }
+
+    /// Tells the couriers to leave, and waits until they have.
+    async fn dismiss(&mut self, how: impl Fn(&Errand)) {
+        self.couriers.iter().for_each(|(errand, _)| how(errand));
+        for (_, courier) in self.couriers.drain(..) {
+            if let Err(problem) = courier.await
+                && problem.is_panic()
+            {
+                std::panic::resume_unwind(problem.into_panic());
+            }
+        }
     }
 
     async fn join(&mut self) {
@@ -323,5 +392,8 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.crew.no_more.fire(crate::engine::StopReason::Shutdown);
+        self.couriers
+            .iter()
+            .for_each(|(errand, _)| errand.leave_when_done());
     }
 }

@@ -7,6 +7,7 @@
 mod closures;
 mod dropped;
 mod endings;
+mod hooks;
 mod sharing;
 mod stopping;
 mod support;

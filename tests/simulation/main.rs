@@ -2,11 +2,12 @@
 //! answers to claims ([`checker`]).
 //!
 //! Deployments with schedules under each overlap policy, limits with weights, decay, leases and templates, pools and queues with pauses
-//! and limits, workers that are slow, crash, report twice or late and lose their leases, clocks that jump both ways, bulk changes, and
+//! and limits, workers that are slow, crash, report twice or late and lose their leases, hooks whose deliverers do likewise, clocks that jump both ways, bulk changes, and
 //! moves of the whole engine in the middle. `TENFOLD_SEED` replays one history, `TENFOLD_SEEDS` sets how many there are, `TENFOLD_DEEP` makes them 100,000.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod checker;
+mod teller;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

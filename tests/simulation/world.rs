@@ -21,6 +21,7 @@ use tenfold::{
 use uuid::Uuid;
 
 use crate::checker::Checker;
+use crate::teller::{MOST, Teller};
 
 const SECOND: Duration = Duration::from_secs(1);
 const FINISHED: usize = 40;
@@ -57,6 +58,7 @@ pub(crate) struct World {
     events: Events,
     copy: Replica,
     checker: Checker,
+    teller: Teller,
     workers: Vec<Worker>,
     /// Claims whose attempt has ended, or whose worker is thought dead.
     old: Vec<Claim>,
@@ -74,6 +76,7 @@ impl World {
             .clock(clock.clone())
             .seed(seed)
             .finished_runs(FINISHED)
+            .deliveries(MOST)
             .build()
             .unwrap();
         engine.create_pool(NewPool::named("other")).unwrap();
@@ -87,6 +90,7 @@ impl World {
             events,
             copy,
             checker: Checker::new(FINISHED),
+            teller: Teller::new(&engine, seed),
             engine,
             clock,
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d,
@@ -188,6 +192,7 @@ impl World {
         self.checker.now = self.now();
         while let Some(event) = self.events.try_next().unwrap() {
             self.checker.event(&event);
+            self.teller.event(&event);
             self.copy.apply(event).unwrap();
         }
     }
@@ -231,6 +236,8 @@ impl World {
             _ => self.meddle(),
         }
         self.sync();
+        self.teller.step(&self.engine, self.now());
+        self.read();
     }
 
     fn submit(&mut self) {
@@ -602,6 +609,8 @@ impl World {
             .import(document, claims)
             .unwrap();
         self.waits.clear();
+        self.teller
+            .moved(&moved, claims == Claims::PutBack, self.clock.now().mono);
         self.events = moved.events(Follow::everything().capacity(100_000)).unwrap();
         self.copy = Replica::new(moved.export().unwrap());
         self.engine = moved;
@@ -681,7 +690,7 @@ impl World {
                 .map(|(run, _)| *run)
                 .collect();
             if open.is_empty() {
-                return;
+                return self.teller.end(&self.engine, &self.clock);
             }
             for run in open {
                 let _ = self.engine.resume(run);

@@ -12,6 +12,7 @@ mod damage;
 mod entities;
 mod expiry;
 mod explain;
+mod hooks;
 mod hostile;
 mod keys;
 mod leases;

@@ -144,6 +144,7 @@ impl Core {
         catalog.queues.follow(rows);
         catalog.task_runs.follow(rows);
         self.ready.follow_overtaken(rows);
+        self.outbox.follow(rows);
         feed.told = self.version;
         feed.timers = (self.wall_timers.next_number(), self.mono_timers.next_number());
         feed.runs.clear();
@@ -177,7 +178,7 @@ impl Core {
         self.note(Happened::State(change));
     }
 
-    fn note(&mut self, what: Happened) {
+    pub(in crate::engine) fn note(&mut self, what: Happened) {
         let event = Event {
             version: self.version,
             at: instant(self.wall),
@@ -282,6 +283,9 @@ impl Core {
         self.collect_entities(all_queues);
         self.collect_deployments();
         self.collect_runs();
+        if let Some(changed) = self.outbox.changed() {
+            self.row(Kind::Hooks(Arc::new(changed)));
+        }
         let header = Header {
             from: std::mem::replace(&mut self.feed.told, self.version),
             wall: self.wall,

@@ -32,6 +32,7 @@ pub use self::replica::Replica;
 pub use self::stream::{Events, Missed};
 use super::Engine;
 use super::error::Error;
+use super::hooks::{GivenUp, OutboxRow};
 use super::read::run_of;
 use crate::catalog::{FlowRow, PoolRow};
 use crate::filter::Entity;
@@ -72,7 +73,7 @@ impl Follow {
         }
     }
 
-    /// The states that runs enter, and records that are removed.
+    /// The states that runs enter, records that are removed, and deliveries that are given up.
     pub const fn states() -> Self {
         Self::new(true, false)
     }
@@ -103,6 +104,7 @@ impl Follow {
         let (kind, run) = match change {
             Happened::State(state) => (self.states, Some(state.run)),
             Happened::Forgotten(run) => (self.states, Some(*run)),
+            Happened::GivenUp(given_up) => (self.states, given_up.run),
             Happened::Row(Row(Kind::Run(record))) => (self.rows, Some(record.row.id)),
             Happened::Row(_) => (self.rows, None),
             Happened::Removed { entity, id } => {
@@ -134,6 +136,8 @@ pub enum Happened {
     State(StateChange),
     /// The record of a run was removed: by retention, or because somebody took it back or deleted it.
     Forgotten(RunId),
+    /// A delivery to a completion hook failed for the last time.
+    GivenUp(GivenUp),
     /// An entity as it is at the end of a commit.
     Row(Row),
     /// An entity is no more, at the end of a commit.
@@ -180,12 +184,13 @@ enum Kind {
     Queue(Placed<Arc<WorkQueue>>),
     TaskRun(Arc<TaskRun>),
     Limits(Arc<Limits>),
+    Hooks(Arc<OutboxRow>),
     /// The last of every commit.
     Commit(Arc<Header>),
 }
 
 impl Row {
-    /// The kind of entity; none for the limits, and for the engine's own counters, which come at the end of each commit.
+    /// The kind of entity; none for the limits, for what waits to be delivered, and for the engine's own counters, which come at the end of each commit.
     #[must_use]
     pub fn entity(&self) -> Option<Entity> {
         match self.0 {
@@ -195,7 +200,7 @@ impl Row {
             Kind::Pool(_) => Some(Entity::Pool),
             Kind::Queue(_) => Some(Entity::Queue),
             Kind::TaskRun(_) => Some(Entity::TaskRun),
-            Kind::Limits(_) | Kind::Commit(_) => None,
+            Kind::Limits(_) | Kind::Hooks(_) | Kind::Commit(_) => None,
         }
     }
 

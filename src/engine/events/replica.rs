@@ -123,6 +123,7 @@ impl Replica {
         let waits = std::mem::take(&mut document.waits).into_iter();
         let plans = std::mem::take(&mut document.plans).into_iter();
         let within = std::mem::take(&mut document.within).into_iter();
+        document.hooks = document.hooks.moved(mono);
         Self {
             runs: (std::mem::take(&mut document.flow_runs).into_iter())
                 .map(|run| (run.id, run))
@@ -165,6 +166,7 @@ impl Replica {
                 .map(|(&run, &end)| (run, end.saturating_sub(mono)))
                 .collect(),
             limits,
+            hooks: self.head.hooks.clone().moved(mono.saturating_neg()),
             ..self.head.clone()
         }
     }
@@ -177,7 +179,10 @@ impl Replica {
     /// [`Error::Document`] when events are missing before this commit. Begin again with a new export.
     pub fn apply(&mut self, event: Event) -> Result<(), Error> {
         let Happened::Row(Row(Kind::Commit(header))) = &event.what else {
-            if !matches!(event.what, Happened::State(_) | Happened::Forgotten(_)) {
+            if !matches!(
+                event.what,
+                Happened::State(_) | Happened::Forgotten(_) | Happened::GivenUp(_)
+            ) {
                 self.open.push(event);
             }
             return Ok(());
@@ -203,7 +208,7 @@ impl Replica {
             match event.what {
                 Happened::Removed { entity, id } => self.remove(entity, id),
                 Happened::Row(Row(kind)) => self.put(kind, header, &mut waits, &mut plans),
-                Happened::State(_) | Happened::Forgotten(_) => {}
+                Happened::State(_) | Happened::Forgotten(_) | Happened::GivenUp(_) => {}
             }
         }
         self.waits.set_all(waits);
@@ -288,6 +293,7 @@ impl Replica {
             }
             Kind::Deployment(placed) => self.put_deployment(placed.at, &placed.of, plans),
             Kind::Run(record) => self.put_run(&record, waits),
+            Kind::Hooks(changed) => head.hooks.apply(&changed),
             Kind::Limits(limits) => self.put_limits(&limits, header.mono),
             Kind::Commit(_) => {}
         }
