@@ -50,6 +50,8 @@ fn micros_of(span: Duration) -> i64 {
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     origin: std::time::Instant,
+    /// How long after the beginning of this process that is.
+    after: Duration,
 }
 
 impl SystemClock {
@@ -60,8 +62,11 @@ impl SystemClock {
         reason = "this is the one place that reads the machine's time"
     )]
     pub fn new() -> Self {
+        let process = *PROCESS;
+        let origin = std::time::Instant::now();
         Self {
-            origin: std::time::Instant::now(),
+            origin,
+            after: origin.saturating_duration_since(process),
         }
     }
 }
@@ -89,9 +94,8 @@ impl Clock for SystemClock {
         reason = "this is the one place that reads the machine's time"
     )]
     fn micros(&self) -> (i64, i64) {
-        let now = std::time::Instant::now();
-        let mono = micros_of(now.saturating_duration_since(self.origin));
-        let process = micros_of(now.saturating_duration_since(*PROCESS));
+        let since = std::time::Instant::now().saturating_duration_since(*PROCESS);
+        let (process, mono) = (micros_of(since), micros_of(since.saturating_sub(self.after)));
         // wall-read: pairs with the `Release` below; who sees when the wall clock was read sees what it said then, or later.
         let read_at = READ_AT.load(Ordering::Acquire);
         if process.saturating_sub(read_at) < READ_EVERY {

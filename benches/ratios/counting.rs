@@ -31,6 +31,11 @@ pub fn held<T>(build: impl FnOnce() -> T) -> (T, i64) {
     (value, HELD.load(Relaxed))
 }
 
+/// The bytes that are held by what the [`held`] that is going on has built so far.
+pub fn held_now() -> i64 {
+    HELD.load(Relaxed)
+}
+
 struct Counting;
 
 fn count(bytes: usize, sign: i64) {

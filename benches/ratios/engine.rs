@@ -855,4 +855,21 @@ fn memory(bench: &mut Bench) {
             })
         })
     });
+    bench.absolute("memory/waiting_run/of_a_flow", goal, || {
+        once(|| bytes(|_| NewRun::of("work")))
+    });
+    // No promise of the design: what a record costs that retention keeps.
+    bench.absolute("memory/finished_run", Goal::shown(Unit::Bytes), || {
+        once(|| {
+            let engine = roomy()
+                .finished_runs(RUNS + 1)
+                .build()
+                .expect("the settings fit together");
+            deploy(&engine, "own", None);
+            let scope = Scope::all();
+            through(&engine, &scope, Priority::MIN);
+            let ((), bytes) = held(|| (0..RUNS).for_each(|_| through(&engine, &scope, Priority::MIN)));
+            bytes as f64 / RUNS as f64
+        })
+    });
 }

@@ -261,6 +261,8 @@ pub(crate) struct Core {
     /// Monotonic instants at which started runs are over their time in all, by row.
     pub(crate) within: HashMap<u32, i64>,
     pub(crate) polled: Polled,
+    /// What the runs of a flow have in common, for those that were submitted without a deployment; made anew when it is missing.
+    pub(crate) flow_bodies: HashMap<u32, Arc<RunBody>>,
     /// Idempotency keys, by the runs that have them.
     pub(crate) keys: Keys,
     /// The tags that runs were given last.
@@ -316,6 +318,7 @@ impl Core {
             within: HashMap::new(),
             finished: Finished::default(),
             polled: Polled::default(),
+            flow_bodies: HashMap::new(),
             keys: Keys::default(),
             tag_sets: TagSets::default(),
             seq: 0,

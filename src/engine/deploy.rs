@@ -70,9 +70,21 @@ impl Core {
         })
     }
 
-    /// What the runs of a flow without a deployment have in common.
-    pub(crate) fn flow_template(&self, flow: u32) -> Arc<RunBody> {
-        Arc::new(self.body(flow))
+    /// What the runs of a flow without a deployment have in common; kept until what it says may have changed.
+    pub(crate) fn flow_template(&mut self, flow: u32) -> Arc<RunBody> {
+        if let Some(kept) = self.flow_bodies.get(&flow) {
+            return kept.clone();
+        }
+        let mut body = self.body(flow);
+        if let Some(queue) = self.known_default_queue() {
+            let data = &self.catalog.queues.get(queue).expect("names lead to rows").data;
+            let (id, name) = (data.id, data.name.clone());
+            let common = body.common_mut();
+            (common.queue_id, common.queue_name) = (Some(id), Some(name));
+        }
+        let body = Arc::new(body);
+        self.flow_bodies.insert(flow, body.clone());
+        body
     }
 
     /// The labels of a flow, with these laid over them.

@@ -241,6 +241,7 @@ impl Core {
     fn delete_flow(&mut self, name: &str) -> Result<(), Error> {
         let row = self.known_flow(name)?;
         let id: FlowId = self.catalog.flows.get(row).expect("names lead to rows").data.id;
+        self.flow_bodies.clear();
         let runs: Vec<_> = (self.catalog.runs.iter())
             .filter(|(_, run)| run.body.flow == row)
             .map(|(row, run)| (row, run.id))
@@ -338,6 +339,7 @@ impl Core {
         for queue in queues {
             self.forget_queue(pool, queue);
         }
+        self.flow_bodies.clear();
         let held = self.catalog.pools.remove(pool).expect("just found");
         self.catalog.by_id.remove(&held.data.id.uuid());
         self.catalog.pool_names.remove(name);
@@ -414,6 +416,7 @@ impl Core {
         for row in ended {
             self.run_mut(row).queue = None;
         }
+        self.flow_bodies.clear();
         let held = self.catalog.queues.remove(queue).expect("the queue is there");
         self.catalog.by_id.remove(&held.data.id.uuid());
         self.catalog.queue_names.remove(&(pool, held.data.name.clone()));

@@ -36,11 +36,18 @@ impl Core {
             Some(&pool) => pool,
             None => self.make_pool(NewPool::named(DEFAULT)).0,
         };
-        match self.catalog.queue_names.get(&(pool, Text::of(DEFAULT))) {
-            Some(&queue) => queue,
+        match self.known_default_queue() {
+            Some(queue) => queue,
             // A loaded pool of that name may lack it.
             None => self.make_queue(pool, NewQueue::named(DEFAULT, DEFAULT)).0,
         }
+    }
+
+    /// The default queue, if it is there.
+    pub(crate) fn known_default_queue(&self) -> Option<u32> {
+        let pool = *self.catalog.pool_names.get(DEFAULT)?;
+        let name = (pool, Text::of(DEFAULT));
+        self.catalog.queue_names.get(&name).copied()
     }
 
     /// The row of a named queue; none for the default one, which may not be there yet.

@@ -124,6 +124,9 @@ impl Vouched {
     }
 }
 
+/// Why what is given is there.
+const ONCE: &str = "it is taken by the call that ends the loop";
+
 impl Engine {
     /// Makes a call with `given`, when all that `asks` names of it has been checked.
     pub(super) fn vouching<G, T>(
@@ -132,19 +135,18 @@ impl Engine {
         asks: impl Fn(&Core, &G, &mut Vouched) -> Result<(), Error>,
         call: impl Fn(&mut Core, G, &Vouched) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let (mut given, mut vouched) = (given, Vouched::default());
+        // Stays here until it is taken: what is given is large, and is mostly taken at once.
+        let (mut given, mut vouched) = (Some(given), Vouched::default());
         loop {
             let answer = self.call(|core| {
-                asks(core, &given, &mut vouched)?;
-                if vouched.open.is_empty() {
-                    call(core, given, &vouched).map(Ok)
-                } else {
-                    Ok(Err(given))
+                asks(core, given.as_ref().expect(ONCE), &mut vouched)?;
+                if !vouched.open.is_empty() {
+                    return Ok(None);
                 }
+                call(core, given.take().expect(ONCE), &vouched).map(Some)
             })?;
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(back) => given = back,
+            if let Some(answer) = answer {
+                return Ok(answer);
             }
             for fit in std::mem::take(&mut vouched.open) {
                 let answer = fit.schema.fit(&fit.parameters);

@@ -281,11 +281,12 @@ impl Core {
         }
         body.own = RunOwn::of(new.context.clone(), new.job_variables.clone());
         let queue = queue.and_then(|queue| self.catalog.queues.get(queue));
-        let queue = queue.map(|queue| &queue.data);
-        if body.queue_id != queue.map(|queue| queue.id) {
+        if let Some(queue) = queue.map(|queue| &queue.data)
+            && body.queue_id != Some(queue.id)
+        {
             let common = body.common_mut();
-            common.queue_id = queue.map(|queue| queue.id);
-            common.queue_name = queue.map(|queue| queue.name.clone());
+            common.queue_id = Some(queue.id);
+            common.queue_name = Some(queue.name.clone());
         }
         body.key.clone_from(&new.key);
         if let Some(version) = &new.flow_version {
@@ -358,6 +359,8 @@ impl Core {
             let common = Arc::make_mut(&mut prepared.body).common_mut();
             common.queue_id = Some(data.id);
             common.queue_name = Some(data.name.clone());
+            // The next of the flow will know it.
+            self.flow_bodies.remove(&prepared.body.flow);
         }
         let name = prepared.name.unwrap_or_else(|| self.some_name());
         let due = prepared.not_before.unwrap_or(self.wall).max(self.wall);

@@ -241,3 +241,37 @@ fn t3_a_report_takes_no_lock_and_owns_nothing() {
         1
     );
 }
+
+#[test]
+fn runs_of_a_flow_alone_know_its_queue_and_the_flow_as_it_was_made_last() {
+    let (engine, _) = engine();
+    let labelled = |team: &str| {
+        let labels = [("team".to_owned(), team.into())].into_iter().collect();
+        crate::model::NewFlow::named("work").labels(labels)
+    };
+    let run_of = |new: NewRun| engine.run(engine.submit(new).unwrap().id).unwrap();
+    engine.create_flow(labelled("red")).unwrap();
+    let runs: Vec<Run> = (0..3).map(|_| run_of(NewRun::of("work"))).collect();
+    let queue = runs[0].work_queue_id.expect("every run has a queue");
+    for run in &runs {
+        assert_eq!(
+            (run.work_queue_id, &run.labels["team"]),
+            (Some(queue), &"red".into())
+        );
+    }
+    let keyed = run_of(NewRun::of("work").idempotency_key("one"));
+    assert_eq!(
+        (keyed.work_queue_id, &*keyed.idempotency_key.unwrap()),
+        (Some(queue), "one")
+    );
+
+    engine.create_pool(NewPool::named("other")).unwrap();
+    let elsewhere = run_of(NewRun::of("work").work_queue("other", "default"));
+    assert_eq!(run_of(NewRun::of("work")).work_queue_id, Some(queue));
+    assert_ne!(elsewhere.work_queue_id, Some(queue));
+
+    engine.delete_flow("work").unwrap();
+    engine.create_flow(labelled("blue")).unwrap();
+    assert_eq!(run_of(NewRun::of("work")).labels["team"], "blue");
+    engine.check_invariants();
+}
