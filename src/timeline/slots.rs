@@ -9,14 +9,21 @@ use super::Handle;
 /// * **S1** an odd generation means that the slot holds a live item; the handle that was given out carries it;
 /// * **S2** a slot is reused only after its one record has been dropped, so a record never names a stranger;
 /// * **S3** a slot whose generations are used up is never reused;
-/// * **S4** bit `n` of `lives` is set exactly when slot `n` is live. Who only wants to know that of many asks these few
-///   bits, which stay in the cache, and not the entries, each of which would be a miss.
+/// * **S4** bit `n` of `dead` is set exactly when slot `n` was given out and is not live. Who only wants to know that of many asks
+///   these few bits, which stay in the cache, and not the entries, each of which would be a miss;
+/// * **S5** bit `n` of `free` is set when slot `n` is dead and its record is dropped, until the slot is reused or found to be worn out;
+/// * **S6** `free_words` names each word of `free` that is not zero, once.
 #[derive(Clone, Debug)]
 pub(super) struct Slots<T: Copy> {
-    /// Full but for the last, so that growing moves nothing.
-    chunks: Vec<Vec<Entry<T>>>,
-    free: Vec<u32>,
-    lives: Vec<u64>,
+    /// Chunks that are full, so that growing moves nothing, and the last.
+    full: Vec<Vec<Entry<T>>>,
+    tail: Vec<Entry<T>>,
+    /// The slot of the first entry of the tail.
+    first: u32,
+    dead: Vec<u64>,
+    free: Vec<u64>,
+    /// Words of `free` that are not zero.
+    free_words: Vec<u32>,
     live: usize,
 }
 
@@ -27,15 +34,22 @@ struct Entry<T: Copy> {
     item: T,
 }
 
-/// Entries in a chunk.
-const CHUNK: usize = 4_096;
+/// Entries in a chunk. Small in tests, so that short histories fill some.
+const CHUNK: usize = if cfg!(test) { 64 } else { 4_096 };
+
+const fn word_of(slot: u32) -> (usize, u64) {
+    (slot as usize / 64, 1 << (slot % 64))
+}
 
 impl<T: Copy> Slots<T> {
     pub(super) const fn new() -> Self {
         Self {
-            chunks: Vec::new(),
+            full: Vec::new(),
+            tail: Vec::new(),
+            first: 0,
+            dead: Vec::new(),
             free: Vec::new(),
-            lives: Vec::new(),
+            free_words: Vec::new(),
             live: 0,
         }
     }
@@ -45,78 +59,87 @@ impl<T: Copy> Slots<T> {
     }
 
     fn entry(&self, slot: u32) -> Option<&Entry<T>> {
-        self.chunks.get(slot as usize / CHUNK)?.get(slot as usize % CHUNK)
+        let chunk = self.full.get(slot as usize / CHUNK).unwrap_or(&self.tail);
+        chunk.get(slot as usize % CHUNK)
     }
 
-    /// The entry of a slot that was given out.
-    fn entry_mut(&mut self, slot: u32) -> &mut Entry<T> {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    #[inline(always)]
+    fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry<T>> {
+        let chunk = self.full.get_mut(slot as usize / CHUNK);
+        chunk.unwrap_or(&mut self.tail).get_mut(slot as usize % CHUNK)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, item: T) -> Handle {
         self.live += 1;
-        if !self.free.is_empty()
+        if !self.free_words.is_empty()
             && let Some(handle) = self.reuse(item)
         {
             return handle;
         }
-        match self.chunks.last_mut() {
-            Some(chunk) if chunk.len() < CHUNK && chunk.len() % 64 != 0 => {
-                let slot = (self.lives.len() - 1) * 64 + chunk.len() % 64;
-                chunk.push(Entry { generation: 1, item });
-                let slot = u32::try_from(slot).expect("fewer than 2^32 entries at once");
-                *self.lives.last_mut().expect("one for each 64 slots") |= 1 << (slot % 64); // S4
-                Handle { slot, generation: 1 }
-            }
-            _ => self.grow(item),
+        if self.tail.len() == self.tail.capacity() {
+            self.grow();
         }
+        #[expect(clippy::cast_possible_truncation, reason = "below the size of a chunk")]
+        let slot = self.first + self.tail.len() as u32;
+        self.tail.push(Entry { generation: 1, item });
+        Handle { slot, generation: 1 }
     }
 
     /// Puts an item into a slot that was used before.
     #[inline(never)]
     fn reuse(&mut self, item: T) -> Option<Handle> {
-        while let Some(slot) = self.free.pop() {
-            let entry = self.entry_mut(slot);
+        while let Some(&word) = self.free_words.last() {
+            let bits = &mut self.free[word as usize];
+            let slot = word * 64 + bits.trailing_zeros();
+            *bits &= *bits - 1; // S5
+            if *bits == 0 {
+                self.free_words.pop(); // S6
+            }
+            let entry = self.entry_mut(slot).expect("a free slot was given out once");
             if entry.generation == u32::MAX - 1 {
                 continue; // S3
             }
             let generation = entry.generation + 1; // S1
             *entry = Entry { generation, item };
-            self.lives[slot as usize / 64] |= 1 << (slot % 64); // S4
+            let (word, bit) = word_of(slot);
+            self.dead[word] &= !bit; // S4
             return Some(Handle { slot, generation });
         }
         None
     }
 
-    /// Puts an item into the first of 64 new slots.
+    /// Makes room for new slots.
     #[cold]
-    fn grow(&mut self, item: T) -> Handle {
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "the size of a chunk")]
+    fn grow(&mut self) {
+        if self.tail.len() == CHUNK {
+            let chunk = std::mem::replace(&mut self.tail, Vec::with_capacity(CHUNK));
+            self.full.push(chunk);
+            let first = self.full.len() * CHUNK;
+            u32::try_from(first + CHUNK - 1).expect("fewer than 2^32 entries at once");
+            self.first += CHUNK as u32;
+        } else {
             // The first chunk grows, so that a small timeline stays small.
-            let room = if self.chunks.is_empty() { 4 } else { CHUNK };
-            self.chunks.push(Vec::with_capacity(room));
+            let len = self.tail.len();
+            self.tail.reserve_exact(len.max(4).min(CHUNK - len));
         }
-        let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
-        chunk.push(Entry { generation: 1, item });
-        let slot = u32::try_from(self.lives.len() * 64).expect("fewer than 2^32 entries at once");
-        self.lives.push(1); // S4
-        Handle { slot, generation: 1 }
+        let words = (self.full.len() * CHUNK + self.tail.capacity()).div_ceil(64);
+        self.dead.resize(words, 0);
+        self.free.resize(words, 0);
     }
 
     pub(super) fn get(&self, handle: Handle) -> Option<T> {
         let entry = self.entry(handle.slot)?;
-        (entry.generation == handle.generation && handle.generation % 2 == 1).then_some(entry.item)
+        (entry.generation == handle.generation).then_some(entry.item) // S1
     }
 
     /// Ends the life of an item. Its slot stays taken until [`release`](Self::release).
-    #[inline]
+    #[inline(always)]
     pub(super) fn kill(&mut self, handle: Handle) -> Option<T> {
-        let entry = self
-            .chunks
-            .get_mut(handle.slot as usize / CHUNK)?
-            .get_mut(handle.slot as usize % CHUNK)?;
-        if entry.generation != handle.generation || handle.generation.is_multiple_of(2) {
+        let entry = self.entry_mut(handle.slot)?;
+        if entry.generation != handle.generation {
             return None;
         }
         entry.generation += 1;
@@ -125,8 +148,10 @@ impl<T: Copy> Slots<T> {
         Some(item)
     }
 
+    #[inline(always)]
     fn bury(&mut self, slot: u32) {
-        self.lives[slot as usize / 64] &= !(1 << (slot % 64)); // S4
+        let (word, bit) = word_of(slot);
+        self.dead[word] |= bit; // S4
         self.live -= 1;
     }
 
@@ -136,14 +161,15 @@ impl<T: Copy> Slots<T> {
         self.entry(slot).is_some_and(|entry| entry.generation % 2 == 1)
     }
 
+    #[inline(always)]
     pub(super) fn is_live(&self, slot: u32) -> bool {
-        let word = self.lives.get(slot as usize / 64);
-        word.is_some_and(|word| word >> (slot % 64) & 1 == 1)
+        let (word, bit) = word_of(slot);
+        self.dead.get(word).is_some_and(|word| word & bit == 0)
     }
 
     /// Takes the item of a slot whose record is dropped, and frees the slot. `None`: it was dead.
     pub(super) fn take(&mut self, slot: u32) -> Option<T> {
-        let entry = self.entry_mut(slot);
+        let entry = self.entry_mut(slot).expect("the slot of a record was given out");
         let item = entry.item;
         let live = entry.generation % 2 == 1;
         if live {
@@ -156,21 +182,53 @@ impl<T: Copy> Slots<T> {
 
     /// Frees a dead slot whose record is dropped. Does not touch the slot: whether it is worn out is looked at by who
     /// would reuse it.
+    #[expect(clippy::cast_possible_truncation, reason = "a 64th of a slot's number")]
     pub(super) fn release(&mut self, slot: u32) {
-        self.free.push(slot);
+        let (word, bit) = word_of(slot);
+        if self.free[word] == 0 {
+            self.free_words.push(word as u32); // S6
+        }
+        self.free[word] |= bit; // S5
     }
 
-    /// As many [`release`](Self::release).
-    pub(super) fn release_all(&mut self, slots: &[u32]) {
-        self.free.extend_from_slice(slots);
+    /// Frees all dead slots: no record is left of any.
+    pub(super) fn release_dead(&mut self) {
+        self.free.copy_from_slice(&self.dead); // S5
+        let words = (0..).zip(&self.free).filter(|(_, bits)| **bits != 0);
+        self.free_words.clear();
+        self.free_words.extend(words.map(|(word, _)| word)); // S6
     }
 
     pub(super) fn allocated(&self) -> usize {
-        let entries: usize = self.chunks.iter().map(Vec::capacity).sum();
+        let entries: usize = self.full.iter().chain([&self.tail]).map(Vec::capacity).sum();
         entries * size_of::<Entry<T>>()
-            + self.chunks.capacity() * size_of::<Vec<Entry<T>>>()
-            + self.free.capacity() * size_of::<u32>()
-            + self.lives.capacity() * size_of::<u64>()
+            + self.full.capacity() * size_of::<Vec<Entry<T>>>()
+            + (self.dead.capacity() + self.free.capacity()) * size_of::<u64>()
+            + self.free_words.capacity() * size_of::<u32>()
+    }
+
+    /// Panics unless S4, S5 and S6 hold.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let entries = self.full.iter().chain([&self.tail]).flatten();
+        let mut live = 0;
+        for (slot, entry) in (0..).zip(entries) {
+            let is_live = entry.generation % 2 == 1;
+            assert_eq!(self.is_live(slot), is_live, "S4");
+            live += usize::from(is_live);
+        }
+        assert_eq!(live, self.live);
+        let free = (0..).zip(&self.free).filter(|(_, bits)| **bits != 0);
+        let mut words = self.free_words.clone();
+        words.sort_unstable();
+        assert!(free.map(|(word, _)| word).eq(words), "S6");
+        assert!(
+            self.free
+                .iter()
+                .zip(&self.dead)
+                .all(|(free, dead)| free & !dead == 0),
+            "S5"
+        );
     }
 }
 
@@ -198,7 +256,7 @@ mod tests {
     fn s3_a_worn_out_slot_is_left_alone() {
         let mut slots = Slots::new();
         let first = slots.insert('a');
-        slots.entry_mut(0).generation = u32::MAX - 2;
+        slots.entry_mut(0).unwrap().generation = u32::MAX - 2;
         let last = Handle {
             generation: u32::MAX - 2,
             ..first
