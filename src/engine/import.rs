@@ -36,7 +36,8 @@ mod entities;
 pub enum Claims {
     /// They stay claims: same tokens, slots held, timeouts go on. For workers that outlive the engine.
     Keep,
-    /// Their runs return to their places in line; the old tokens are stale.
+    /// Their runs return to their places in line; the old tokens are stale. An attempt that had begun uses up a retry, one
+    /// that had not was none.
     PutBack,
 }
 
@@ -622,6 +623,10 @@ impl Import<'_> {
                 at,
             );
             return;
+        }
+        if core.run(row).state == Some(StateType::Pending) {
+            let run = core.run_mut(row);
+            run.attempt = run.attempt.saturating_sub(1);
         }
         core.return_to_place(row, claim.resumed);
     }

@@ -52,6 +52,8 @@ pub(crate) struct Seen {
     attempt: u32,
     failures: u32,
     begun: Option<Duration>,
+    /// Its attempt begins no earlier, though it may have been chosen before.
+    pub(crate) begins: Option<DateTime<Utc>>,
     needs: Vec<(String, u64, u32)>,
 }
 
@@ -376,6 +378,7 @@ impl Checker {
                 attempt: entered,
                 failures: 0,
                 begun: None,
+                begins: run.next_scheduled_start_time.or(run.expected_start_time),
                 needs,
                 run,
             };
@@ -425,6 +428,7 @@ impl Checker {
             };
             (seen.moves, seen.unsure) = (false, false);
         }
+        seen.begins = run.next_scheduled_start_time.or(seen.begins);
         seen.run = run;
     }
 

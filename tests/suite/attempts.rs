@@ -202,3 +202,26 @@ fn r1_every_accepted_run_is_in_one_place_until_retention_removes_it() {
         assert!(runs.len() > 20);
     }
 }
+
+#[test]
+fn e5_r5_a_claim_that_is_put_back_before_it_began_uses_up_no_retry() {
+    let (engine, clock) = engine();
+    let retry = Retry::fixed(1, Duration::from_secs(1));
+    engine.submit(NewRun::of("f").retry(retry)).unwrap();
+    take(&engine);
+    let put_back = |engine: &tenfold::Engine| {
+        let document = engine.export().unwrap();
+        let builder = tenfold::Engine::builder().clock(clock.clone());
+        builder.import(document, tenfold::Claims::PutBack).unwrap()
+    };
+    let engine = put_back(&engine);
+    let first = take(&engine);
+    assert_eq!(first.attempt(), 1);
+    engine.begin(&first).unwrap();
+    // One that had begun does.
+    let engine = put_back(&engine);
+    let second = take(&engine);
+    assert_eq!(second.attempt(), 2);
+    let failed = Ended::Finished(StateType::Failed);
+    assert_eq!(engine.complete(&second, Outcome::failed("no")).unwrap(), failed);
+}

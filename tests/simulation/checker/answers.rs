@@ -186,6 +186,11 @@ impl Checker {
             };
             let seen = self.runs.get_mut(&id).expect("just listed");
             let ended = seen.state == StateType::Cancelling;
+            // Only an attempt that has not begun was none.
+            match seen.state {
+                StateType::Pending => seen.attempt -= 1,
+                _ => seen.failures += 1,
+            }
             // What ends while a document is read is pruned with the next that ends.
             self.finished_most += usize::from(ended);
             seen.state = run.state_type.expect("a run has a state");
@@ -202,8 +207,8 @@ impl Checker {
                 .as_deref()
                 .unwrap_or_default()
                 .clone_into(&mut seen.name);
-            // Only an attempt that has not begun was none.
             (seen.token, seen.begun, seen.unsure) = (None, None, true);
+            seen.begins = run.next_scheduled_start_time.or(seen.begins);
             seen.run = run;
             if seen.run.place == Place::Blocked {
                 seen.run.place = Place::Ready;
