@@ -373,3 +373,61 @@ impl Core {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    //! One who was told that there is room goes away, while the room is told of: the next hears of it.
+
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::Arc as Shared;
+    use crate::sync::Mutex;
+
+    fn goes_away(passes_on: bool) {
+        let bells = [Arc::<Bell>::default(), Arc::<Bell>::default()];
+        let line = Shared::new(Mutex::new((Line::default(), 0)));
+        for (ticket, bell) in (1..).zip(&bells) {
+            let asked = Asked {
+                runs: 1,
+                bell: bell.clone(),
+            };
+            line.lock().0.untold.insert(ticket, asked);
+        }
+        let told = |held: &mut (Line, usize)| {
+            let mut bells = Vec::new();
+            held.0.tell(held.1, false, &mut bells);
+            bells
+        };
+        let claims = {
+            let line = Shared::clone(&line);
+            thread::spawn(move || {
+                let bells = {
+                    let mut held = line.lock();
+                    held.1 = 1;
+                    told(&mut held)
+                };
+                bells.iter().for_each(|bell| bell.ring());
+            })
+        };
+        let rings = {
+            let mut held = line.lock();
+            held.0.remove(1);
+            if passes_on { told(&mut held) } else { Vec::new() }
+        };
+        rings.iter().for_each(|bell| bell.ring());
+        claims.join().unwrap();
+        assert!(bells[1].is_rung(), "there is room, and nobody hears of it");
+    }
+
+    #[test]
+    fn loom_a_dropped_wait_passes_the_room_on() {
+        loom::model(|| goes_away(true));
+    }
+
+    #[test]
+    #[should_panic]
+    fn loom_a_dropped_wait_that_keeps_the_room_is_found() {
+        loom::model(|| goes_away(false));
+    }
+}

@@ -1,9 +1,9 @@
 //! Telling a handler to stop, and telling waiters that there is work: a flag, and whoever sleeps on it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::{Condvar, Mutex};
 
 /// Why a handler is asked to stop.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +26,7 @@ pub(crate) struct StopSignal {
     /// 0 while nobody asked.
     reason: AtomicU8,
     wakers: Mutex<Vec<Waker>>,
+    faults: Faults,
 }
 
 impl StopSignal {
@@ -38,6 +39,9 @@ impl StopSignal {
             StopReason::Superseded => 4,
         };
         // stop-signal: pairs with the `Acquire` in `reason`; a worker that sees the request sees what led to it.
+        if self.faults.has(Fault::FireOverwrites) {
+            self.reason.store(code, Ordering::Release);
+        }
         let _ = self
             .reason
             .compare_exchange(0, code, Ordering::Release, Ordering::Relaxed);
@@ -65,6 +69,9 @@ impl StopSignal {
             wakers.push(context.waker().clone());
         }
         drop(wakers);
+        if self.faults.has(Fault::NoSecondLook) {
+            return Poll::Pending;
+        }
         // A request between the first look and the registration found nobody to wake.
         self.reason().map_or(Poll::Pending, Poll::Ready)
     }
@@ -79,16 +86,26 @@ pub(crate) struct Bell {
     rung: AtomicBool,
     waker: Mutex<Option<Waker>>,
     wake: Condvar,
+    faults: Faults,
 }
 
 impl Bell {
     /// Never called while the engine's lock is held.
     pub(crate) fn ring(&self) {
+        if self.faults.has(Fault::RingWakesFirst) {
+            self.wake_up();
+            self.rung.store(true, Ordering::Release);
+            return;
+        }
         // bell-rung: pairs with the `Acquire` in `heard`; who hears it sees what it was rung for.
         if self.rung.swap(true, Ordering::AcqRel) {
             // Whoever set it wakes.
             return;
         }
+        self.wake_up();
+    }
+
+    fn wake_up(&self) {
         let waker = self.waker.lock().take();
         self.wake.notify_all();
         if let Some(waker) = waker {
@@ -108,6 +125,14 @@ impl Bell {
     /// Ready once for any number of rings since the last time. One task listens at a time.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut waker = self.waker.lock();
+        if self.faults.has(Fault::LookThenRegister) {
+            drop(waker);
+            if self.heard() {
+                return Poll::Ready(());
+            }
+            *self.waker.lock() = Some(context.waker().clone());
+            return Poll::Pending;
+        }
         if self.heard() {
             return Poll::Ready(());
         }
@@ -115,15 +140,61 @@ impl Bell {
         Poll::Pending
     }
 
-    /// Waits on this thread until rung, at most `timeout`. True when rung.
+    /// Waits on this thread until rung, at most `timeout`. True when rung; else the time is over.
     pub(crate) fn wait(&self, timeout: std::time::Duration) -> bool {
         let mut waker = self.waker.lock();
-        if !self.is_rung() {
-            let _ = self.wake.wait_for(&mut waker, timeout);
+        if self.faults.has(Fault::WaitOnce) {
+            if !self.is_rung() {
+                let _ = self.wake.wait_for(&mut waker, timeout);
+            }
+            return self.heard();
         }
+        // Who rang may wake late, for a ring that was heard before: that one does not end this wait.
+        let _ = (self.wake).wait_while_for(&mut waker, |_| !self.is_rung(), timeout);
         self.heard()
     }
 }
+
+/// One step left out, to see that the models fail without it. Outside of them there is nothing here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fault {
+    /// The sleeper is woken before there is anything to see.
+    RingWakesFirst,
+    /// A waiter looks, and then lays down its waker, in two steps.
+    LookThenRegister,
+    /// A wait ends with whatever wakes it.
+    WaitOnce,
+    /// A waker is laid down without looking again.
+    NoSecondLook,
+    /// The last reason to stop stays.
+    FireOverwrites,
+}
+
+/// The fault planted, if any.
+#[derive(Clone, Copy, Debug, Default)]
+struct Faults {
+    #[cfg(loom)]
+    planted: Option<Fault>,
+}
+
+impl Faults {
+    #[cfg(loom)]
+    fn has(self, fault: Fault) -> bool {
+        self.planted == Some(fault)
+    }
+
+    #[cfg(not(loom))]
+    #[expect(
+        clippy::unused_self,
+        reason = "the model checker's build has something to look at"
+    )]
+    const fn has(self, _: Fault) -> bool {
+        false
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 #[cfg(test)]
 mod tests {

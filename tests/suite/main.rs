@@ -14,6 +14,7 @@ mod expiry;
 mod explain;
 mod hooks;
 mod hostile;
+mod interleavings;
 mod keys;
 mod leases;
 mod offers;
