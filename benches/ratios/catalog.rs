@@ -1,20 +1,18 @@
-//! Queries over a million deployments and a million runs: first pages, counts, a changed row, bytes, and what a query holds up.
+//! Queries over a million deployments: first pages, counts, a changed row, bytes, and what a query holds up.
 //!
 //! Opponents: `SQLite` in memory with tags in a table and sensible indexes, and a scan written by hand over interned structs. All
 //! three hold the same deployments and must give the same ids before anything is measured.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use chrono::DateTime;
 use rusqlite::{Connection, params};
 use tenfold::clock::ManualClock;
-use tenfold::filter::build::{Condition, deployment, run};
-use tenfold::filter::{Entity, Field, Filter, Limits, Query, SortKey, Start, StateType};
-use tenfold::model::NewRun;
-use tenfold::{Engine, NewDeployment, NewPool, NewQueue, Scope};
+use tenfold::filter::build::{Condition, deployment};
+use tenfold::filter::{Entity, Field, Filter, Limits, Query, SortKey, Start};
+use tenfold::{Engine, NewDeployment, NewPool, NewQueue};
 use uuid::Uuid;
 
 use crate::counting::held;
@@ -81,7 +79,6 @@ pub fn lines(bench: &mut Bench) {
             },
         );
     }
-    runs(bench);
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -490,140 +487,4 @@ fn sqlite(rows: &[Plain]) -> rusqlite::Result<Connection> {
          CREATE INDEX by_paused ON dep (paused); CREATE UNIQUE INDEX by_uuid ON dep (uuid); ANALYZE;",
     )?;
     Ok(connection)
-}
-
-/// A million runs in all stages, and the questions of a board that shows them.
-fn runs(bench: &mut Bench) {
-    type Ask = fn() -> Condition<tenfold::filter::build::Run>;
-    type Hand = fn(&Made) -> bool;
-    const CASES: [(&str, Ask, Field, Hand); 4] = [
-        (
-            "waiting of one tag, by expected start",
-            || run::tags().has("gpu") & run::state_type().is(StateType::Scheduled),
-            Field::RunExpectedStartTime,
-            |made| made.tag == 1 && made.state == 0,
-        ),
-        (
-            "completed at a level or above, by id",
-            || run::state_type().is(StateType::Completed) & run::priority().at_least(8),
-            Field::RunId,
-            |made| made.state == 1 && made.level >= 8,
-        ),
-        (
-            "name contains, by id",
-            || run::name().contains("invoice-77"),
-            Field::RunId,
-            |made| contains(&made.name, "invoice-77"),
-        ),
-        (
-            "not completed, by start",
-            || !run::state_type().is(StateType::Completed),
-            Field::RunStartOrExpected,
-            |made| made.state != 1,
-        ),
-    ];
-    struct Made {
-        id: Uuid,
-        name: String,
-        tag: usize,
-        level: u8,
-        state: u8,
-    }
-    fn world() -> (Engine, Vec<Made>) {
-        const TAGS: [&str; 3] = ["cpu", "gpu", "eu"];
-        let clock = ManualClock::at(DateTime::UNIX_EPOCH);
-        let builder = Engine::builder()
-            .clock(clock.clone())
-            .seed(SEED)
-            .waiting_runs(2 * MILLION);
-        let engine = builder
-            .finished_runs(MILLION)
-            .build()
-            .expect("settings fit together");
-        engine
-            .deploy(NewDeployment::new("work", "own"))
-            .expect("a new name");
-        let mut random = workload::Random::new(SEED);
-        let mut made = Vec::with_capacity(MILLION);
-        for _ in 0..MILLION / 500 {
-            clock.advance(Duration::from_millis(500));
-            let start = made.len();
-            let mut batch = Vec::with_capacity(500);
-            for n in start..start + 500 {
-                let level = u8::try_from(1 + random.below(10)).expect("below 11");
-                let tag = random.below(3);
-                let word = random.pick(&["orders", "invoice", "ledger", "sync"]);
-                let name = format!("{word}-{}", n.wrapping_mul(0x9E37_79B1) % (1 << 28));
-                let priority = tenfold::Priority::new(level).expect("1 to 10");
-                batch.push(
-                    NewRun::of("work/own")
-                        .name(name.as_str())
-                        .tag(TAGS[tag])
-                        .priority(priority),
-                );
-                made.push(Made {
-                    id: Uuid::nil(),
-                    name,
-                    tag,
-                    level,
-                    state: 0,
-                });
-            }
-            let accepted = engine.submit_batch(batch).expect("an open engine");
-            for (made, accepted) in made[start..].iter_mut().zip(accepted) {
-                made.id = accepted.expect("there is room").id.uuid();
-            }
-        }
-        let by_id: HashMap<Uuid, usize> = made.iter().enumerate().map(|(n, made)| (made.id, n)).collect();
-        for n in 0..MILLION / 2 {
-            let claim = engine
-                .claim(&Scope::pool("default"))
-                .expect("a pool")
-                .expect("a run waits");
-            engine.begin(&claim).expect("just claimed");
-            made[by_id[&claim.run().uuid()]].state = 2;
-            if n % 100 != 0 {
-                let done = tenfold::Outcome::Completed(serde_json::Value::Null);
-                engine.complete(&claim, done).expect("just begun");
-                made[by_id[&claim.run().uuid()]].state = 1;
-            }
-        }
-        (engine, made)
-    }
-    let shared: OnceCell<Rc<(Engine, Vec<Made>)>> = OnceCell::new();
-    let shared = || Rc::clone(shared.get_or_init(|| Rc::new(world())));
-    let limits = Limits::default();
-    for what in [What::Page, What::Count] {
-        let cases = CASES.iter().map(|&(name, condition, sort, by_hand)| {
-            let sides = move || {
-                let world = shared();
-                let query = Query::new(condition().filter(&limits).expect("a small filter"));
-                let query = query.sorted_by([SortKey::descending(sort)]).expect("a sort");
-                let count = world.1.iter().filter(|made| by_hand(made)).count() as u64;
-                assert_eq!(world.0.count(&query).expect("a query"), count, "{name}");
-                let engine = world.0.clone();
-                let ours = timed(20, move || {
-                    for _ in 0..20 {
-                        match what {
-                            What::Page => drop(std::hint::black_box(engine.ids(&query))),
-                            What::Count => drop(std::hint::black_box(engine.count(&query))),
-                        }
-                    }
-                });
-                // A scan for the count alone: it need not sort.
-                let theirs = timed(1, move || {
-                    std::hint::black_box(world.1.iter().filter(|made| by_hand(made)).count());
-                });
-                (ours, theirs)
-            };
-            (name, Box::new(sides) as Box<dyn FnOnce() -> (Side, Side)>)
-        });
-        let word = if what == What::Page { "page" } else { "count" };
-        bench.mean(
-            &format!("filter/{word}/1M runs/to a scan that counts"),
-            Goal::at_least(100.0),
-            Goal::at_least(1.0),
-            cases.collect(),
-        );
-    }
 }

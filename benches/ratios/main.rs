@@ -25,6 +25,7 @@ mod filter;
 mod frame;
 mod limit;
 mod queue;
+mod runs;
 mod schedule;
 #[path = "../workload/mod.rs"]
 mod workload;
@@ -37,6 +38,7 @@ const GROUPS: &[fn(&mut frame::Bench)] = &[
     schedule::lines,
     filter::lines,
     catalog::lines,
+    runs::lines,
     engine::lines,
 ];
 
