@@ -184,15 +184,15 @@ const RELATED: [Asked; 5] = [
         by_hand: None,
     },
     Asked {
-        name: "deployments, any waiting run of a tag at level 10",
+        name: "deployments, any waiting run of a tag at level 5",
         filter: |_, limits| {
             let condition = run::tags().has("gpu")
                 & run::state_type().is(StateType::Scheduled)
-                & run::priority().at_least(10);
+                & run::priority().at_least(5);
             filter(deployment::any_run(condition), limits)
         },
         sort: BY_NAME.0,
-        sql: "d.id IN (SELECT dep FROM run r WHERE r.state = 0 AND r.level >= 10 AND r.id IN (SELECT run FROM tags WHERE tag = 'gpu'))",
+        sql: "d.id IN (SELECT dep FROM run r WHERE r.state = 0 AND r.level >= 5 AND r.id IN (SELECT run FROM tags WHERE tag = 'gpu'))",
         order: BY_NAME.1,
         by_hand: None,
     },

@@ -92,6 +92,8 @@ pub enum By {
     Texts,
     /// The numbers of the rows, side by side.
     Numbers,
+    /// A stretch of the order of a sort by this field.
+    Order,
     /// The related rows that pass were found first, by their own index, and then the rows that they belong to.
     Join,
     /// Each row asked those that are related to it, through an index: few rows were asked.
@@ -125,6 +127,7 @@ impl By {
             Self::Trigrams => "trigrams",
             Self::Texts => "texts",
             Self::Numbers => "numbers",
+            Self::Order => "order",
             Self::Join => "join",
             Self::Related => "related",
             Self::Rows => "rows",

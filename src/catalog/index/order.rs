@@ -64,6 +64,16 @@ impl Order {
         })
     }
 
+    /// How many rows lie between two places.
+    pub(crate) fn len_between(&self, start: Place, end: Place) -> usize {
+        let chunks = self.sequence.get(start.chunk..end.chunk).unwrap_or_default();
+        let rows: usize = chunks
+            .iter()
+            .map(|&chunk| self.chunks[chunk as usize].len())
+            .sum();
+        (rows + end.slot).saturating_sub(start.slot)
+    }
+
     /// The first place whose row is not `before`.
     pub(crate) fn search(&self, mut before: impl FnMut(u32) -> bool) -> Place {
         let chunk = self
@@ -278,6 +288,9 @@ mod tests {
             prop_assert!(kept.from(Place::FIRST).eq(expected.iter().copied()));
             let bar = key(1_500);
             let from = kept.search(|row| key(row) < bar);
+            let to = kept.search(|row| key(row) < key(2_500));
+            let count = |bar| expected.iter().filter(|&&row| key(row) < bar).count();
+            prop_assert_eq!(kept.len_between(from, to), count(key(2_500)).saturating_sub(count(bar)));
             prop_assert!(kept.from(from).eq(expected.iter().copied().filter(|&row| key(row) >= bar)));
             let some: BTreeSet<u32> = picked.intersection(&model).copied().collect();
             let window: Vec<u32> = expected.iter().copied().filter(|row| some.contains(row)).skip(skip).take(take).collect();

@@ -34,6 +34,23 @@ impl RowSet {
         len: 0,
     };
 
+    /// The rows whose bits are set.
+    pub(crate) fn of_bits(words: &[u64]) -> Self {
+        let mut made = Self::default();
+        for words in words.chunks(WORDS) {
+            let len: u32 = words.iter().map(|word| word.count_ones()).sum();
+            made.chunks.push(if len as usize <= FEW {
+                Chunk::Few(bits(words).map(low).collect())
+            } else {
+                let mut held = Box::new([0; WORDS]);
+                held[..words.len()].copy_from_slice(words);
+                Chunk::Many(held, len)
+            });
+            made.len += len; // I2
+        }
+        made
+    }
+
     /// How many rows are in it.
     pub(crate) fn len(&self) -> usize {
         self.len as usize
@@ -315,6 +332,12 @@ mod tests {
                 prop_assert_eq!(set.len(), model.len());
                 prop_assert!(set.iter().eq(model.iter().copied()));
             }
+            let mut words = vec![0_u64; 3 * WORDS];
+            model.iter().for_each(|&row| words[row as usize / 64] |= 1 << (row % 64));
+            let made = RowSet::of_bits(&words);
+            prop_assert_eq!(made.len(), model.len());
+            prop_assert!(made.iter().eq(model.iter().copied()));
+            prop_assert!(model.iter().all(|&row| made.contains(row)));
             for block in 0..3 {
                 let base = u32::try_from(block * BLOCK).unwrap();
                 let expected: Vec<bool> = (0..BLOCK).map(|n| model.contains(&(base + u32::try_from(n).unwrap()))).collect();

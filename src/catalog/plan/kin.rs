@@ -14,7 +14,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use super::part::{Part, Sources, What, small};
-use crate::catalog::index::{Kin, RowSet, Values, WORDS, bits, inverse};
+use crate::catalog::index::{Kin, RowSet, Values, WORDS, inverse};
 use crate::filter::{Expr, Owned, Place, Program, Relation};
 
 /// What a step from a row to a related one costs, in nanoseconds or so.
@@ -65,7 +65,7 @@ impl Kindred<'_> {
             for (block, words) in words.chunks_mut(WORDS).enumerate() {
                 rows.index.live().and_into(block, words);
             }
-            bits(&words).collect()
+            RowSet::of_bits(&words)
         })
     }
 
@@ -198,7 +198,7 @@ impl<'a> Sources<'a> {
         let passing: Option<RowSet> = (sources.price_of_all(&part) < each).then(|| {
             let mut words = vec![0_u64; (sources.index.bound() as usize).div_ceil(64)];
             sources.every(&part, |row| words[row as usize / 64] |= 1 << (row % 64));
-            bits(&words).collect()
+            RowSet::of_bits(&words)
         });
         self.leading_to(values, |row| {
             if let Some(passing) = &passing {

@@ -18,7 +18,9 @@ impl Sources<'_> {
                     What::Values { passing, .. } => (By::Values, Some(rows_of(&passing))),
                     What::Sets { sets, all: true } => (By::Tags, sets.first().map(|set| set.len() as u64)),
                     What::Sets { sets, .. } => (By::Tags, Some(rows_of(&sets))),
-                    What::Range { .. } | What::Number { .. } => (By::Numbers, None),
+                    What::Stretch(set) => (By::Order, Some(set.len() as u64)),
+                    What::Range { known, .. } => (By::Numbers, known.map(|known| known as u64)),
+                    What::Number { .. } => (By::Numbers, None),
                     What::Text { candidates, .. } => match candidates {
                         None => (By::Texts, None),
                         Some(lists) => {
@@ -46,12 +48,13 @@ impl Sources<'_> {
             What::All(parts) => parts.iter().all(|part| self.passes(part, row)),
             What::Any(parts) => parts.iter().any(|part| self.passes(part, row)),
             What::Not(inner) => !self.passes(inner, row),
-            What::Values { values, passes, .. } => {
-                passes.get(values.of(row) as usize).is_some_and(|pass| *pass)
-            }
+            What::Values { values, passes, .. } => passes.has(values.of(row)),
+            What::Stretch(set) => set.contains(row),
             What::Sets { sets, all: true } => sets.iter().all(|set| set.contains(row)),
             What::Sets { sets, all: false } => sets.iter().any(|set| set.contains(row)),
-            What::Range { numbers, low, high } => numbers
+            What::Range {
+                numbers, low, high, ..
+            } => numbers
                 .key(row)
                 .is_some_and(|number| *low <= number && number <= *high),
             What::Number { numbers, test } => test.accepts(numbers.get(row)),
@@ -129,6 +132,7 @@ impl Sources<'_> {
                     self.keep_any(passing, block, open);
                 }
             }
+            What::Stretch(set) => set.and_into(block, open),
             What::Sets { sets, all: true } => sets.iter().for_each(|set| set.and_into(block, open)),
             What::Sets { sets, all: false } => self.keep_any(sets, block, open),
             What::Text { proven, .. } => match self.by.get() {
@@ -217,6 +221,7 @@ impl Sources<'_> {
             What::Sets { sets, all } if *all || sets.len() == 1 => {
                 sets.iter().for_each(|set| set.retain(block, offsets));
             }
+            What::Stretch(set) => set.retain(block, offsets),
             What::Text {
                 candidates: Some(lists),
                 ..

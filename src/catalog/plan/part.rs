@@ -7,9 +7,9 @@ use super::kin::Kindred;
 use super::narrow::SAMPLE;
 use super::needs::Known;
 use super::texts::{plain_needle, text_passes};
-use crate::catalog::index::{Column, Index, Numbers, RowSet, TagLists, Texts, Values, WORDS};
+use crate::catalog::index::{Column, Index, Numbers, Order, Place, RowSet, TagLists, Texts, Values, WORDS};
 use crate::catalog::view::CatalogView;
-use crate::filter::{Bound, Entity, Expr, Field, Filter, Node, Op, Owned, Program, Set, Side, Test};
+use crate::filter::{Bound, Entity, Expr, Field, Filter, Node, Op, Owned, Program, Set, Side, SortKey, Test};
 
 /// A part, with what is guessed of it.
 pub(super) struct Part<'a> {
@@ -34,7 +34,7 @@ pub(super) enum What<'a> {
     /// The row's value is one of some.
     Values {
         values: &'a Values,
-        passes: Vec<bool>,
+        passes: Passes,
         passing: Vec<&'a RowSet>,
         /// Sets of the values that do not pass, where they are few.
         failing: Option<Vec<&'a RowSet>>,
@@ -44,12 +44,15 @@ pub(super) enum What<'a> {
         sets: Vec<&'a RowSet>,
         all: bool,
     },
-    /// The row's number is in a range.
+    /// The row's number is in a range. How many are is known if rows are kept in that order.
     Range {
         numbers: &'a Numbers,
         low: i64,
         high: i64,
+        known: Option<usize>,
     },
+    /// The row is one of those that a stretch of an order holds.
+    Stretch(RowSet),
     /// The row's number passes a test.
     Number {
         numbers: &'a Numbers,
@@ -69,6 +72,24 @@ pub(super) enum What<'a> {
     Kin(Rc<Kindred<'a>>),
     /// The row itself is asked.
     Row(Program),
+}
+
+/// The codes of the values that pass.
+pub(super) enum Passes {
+    /// Some of very many.
+    Few(Vec<u32>),
+    /// For each code, whether it does.
+    Each(Vec<bool>),
+}
+
+impl Passes {
+    #[inline]
+    pub(super) fn has(&self, code: u32) -> bool {
+        match self {
+            Self::Few(codes) => codes.contains(&code),
+            Self::Each(passes) => passes.get(code as usize).is_some_and(|pass| *pass),
+        }
+    }
 }
 
 /// How blocks are narrowed.
@@ -96,6 +117,13 @@ pub(super) struct Sources<'a> {
 }
 
 const NOBODY: &RowSet = &RowSet::NONE;
+
+/// So few values out of more than so many are listed; else every value is looked at.
+const FEW: usize = 8;
+const MANY: usize = 64;
+
+/// Most rows of a stretch of an order that are laid out as a set.
+const STRETCH: usize = 1 << 15;
 
 impl<'a> Sources<'a> {
     /// What is needed for an answer about rows of a kind; none if there is no index of these.
@@ -221,30 +249,42 @@ impl<'a> Sources<'a> {
         match self.index.column(test.field()) {
             None => self.row(expr),
             Some(Column::Values(values)) if test.field() == Field::RunPlace => self.place(values, expr),
-            Some(Column::Values(values)) => self.values(values, |passes| {
-                let mut pass = |key: &Owned| {
-                    if let Some(code) = values.code(key) {
-                        passes[code as usize] = true;
+            Some(Column::Values(values)) => {
+                let code = |key| values.code(&key);
+                let mut codes: Vec<u32> = match test.op() {
+                    Op::Is(wanted) => code(Owned::Bool(*wanted)).into_iter().collect(),
+                    Op::IsNull => code(Owned::Null).into_iter().collect(),
+                    Op::In(Set::Uuids(items)) => {
+                        items.iter().filter_map(|item| code(Owned::Uuid(*item))).collect()
                     }
-                };
-                match test.op() {
-                    Op::Is(wanted) => pass(&Owned::Bool(*wanted)),
-                    Op::IsNull => pass(&Owned::Null),
-                    Op::In(Set::Uuids(items)) => items.iter().for_each(|item| pass(&Owned::Uuid(*item))),
-                    Op::In(Set::Texts(items)) => {
-                        items.iter().for_each(|item| pass(&Owned::Text((&**item).into())));
+                    Op::In(Set::Texts(items)) => (items
+                        .iter()
+                        .filter_map(|item| code(Owned::Text((&**item).into()))))
+                    .collect(),
+                    Op::In(Set::Codes(items)) => {
+                        items.iter().filter_map(|item| code(Owned::Code(*item))).collect()
                     }
-                    Op::In(Set::Codes(items)) => items.iter().for_each(|item| pass(&Owned::Code(*item))),
                     _ => {
                         let program = Program::new(expr);
-                        for (code, key, _) in values.each() {
-                            passes[code as usize] = program.accepts(key.value());
-                        }
+                        return self.values(values, |passes| {
+                            for (code, key, _) in values.each() {
+                                passes[code as usize] = program.accepts(key.value());
+                            }
+                        });
                     }
+                };
+                codes.sort_unstable();
+                codes.dedup();
+                if codes.len() <= FEW && MANY < values.bound() {
+                    let passing = codes.iter().map(|code| values.set(*code)).collect();
+                    return self.by_values(values, Passes::Few(codes), passing);
                 }
-            }),
+                self.values(values, |passes| {
+                    codes.iter().for_each(|code| passes[*code as usize] = true);
+                })
+            }
             Some(Column::Tags(tags)) => self.tags(tags, test.op()),
-            Some(Column::Numbers(numbers)) => self.number(numbers, expr, test.op()),
+            Some(Column::Numbers(numbers)) => self.number(numbers, expr, test),
             Some(Column::Text(texts)) => self.text(texts, expr, test.op()),
         }
     }
@@ -257,9 +297,13 @@ impl<'a> Sources<'a> {
             .filter(|(_, pass)| **pass)
             .map(|(code, _)| values.set(code))
             .collect();
+        self.by_values(values, Passes::Each(passes), passing)
+    }
+
+    fn by_values(&self, values: &'a Values, passes: Passes, passing: Vec<&'a RowSet>) -> Part<'a> {
         let failing = (values.distinct() - passing.len() < passing.len().min(64)).then(|| {
             (values.each())
-                .filter(|(code, ..)| !passes[*code as usize])
+                .filter(|(code, ..)| !passes.has(*code))
                 .map(|(.., set)| set)
                 .collect::<Vec<_>>()
         });
@@ -327,7 +371,8 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn number(&self, numbers: &'a Numbers, expr: &Expr, op: &Op) -> Part<'a> {
+    fn number(&self, numbers: &'a Numbers, expr: &Expr, test: &Test) -> Part<'a> {
+        let (field, op) = (test.field(), test.op());
         let range = match op {
             Op::Compare(side, Bound::Int(bound) | Bound::Time(bound)) => match side {
                 Side::Less => bound.checked_sub(1).map(|high| (i64::MIN, high)),
@@ -337,22 +382,80 @@ impl<'a> Sources<'a> {
             },
             _ => None,
         };
-        let what = match range {
-            Some((low, high)) => What::Range { numbers, low, high },
-            None => What::Number {
-                numbers,
-                test: Program::new(expr),
-            },
+        let Some((low, high)) = range else {
+            let test = Program::new(expr);
+            return self.by_number(What::Number { numbers, test }, 0.3);
         };
+        let Some((order, start, end)) = self.stretch(field, numbers, low, high) else {
+            let known = None;
+            return self.by_number(
+                What::Range {
+                    numbers,
+                    low,
+                    high,
+                    known,
+                },
+                0.3,
+            );
+        };
+        let known = order.len_between(start, end);
+        if STRETCH < known {
+            let known = Some(known);
+            let share = self.share(known.unwrap_or_default());
+            return self.by_number(
+                What::Range {
+                    numbers,
+                    low,
+                    high,
+                    known,
+                },
+                share,
+            );
+        }
+        let mut words = vec![0_u64; (self.index.bound() as usize).div_ceil(64)];
+        for row in order.from(start).take(known) {
+            words[row as usize / 64] |= 1 << (row % 64);
+        }
+        let set = RowSet::of_bits(&words);
+        let sieve = self.sets(&[&set]);
+        Part {
+            share: self.share(known),
+            each: 6.0,
+            listed: 3.0,
+            whole: sieve,
+            sieve,
+            exact: true,
+            what: What::Stretch(set),
+        }
+    }
+
+    fn by_number(&self, what: What<'a>, share: f64) -> Part<'a> {
         Part {
             what,
-            share: 0.3,
+            share,
             each: 6.0,
             listed: 4.0,
             whole: self.rows() * 2.0,
             sieve: 0.0,
             exact: false,
         }
+    }
+
+    /// Where the rows with numbers in a range begin and end, if rows are kept in that order.
+    fn stretch(
+        &self,
+        field: Field,
+        numbers: &Numbers,
+        low: i64,
+        high: i64,
+    ) -> Option<(&'a Order, Place, Place)> {
+        let above = |row| numbers.key(row) > Some(high);
+        let below = |row| numbers.key(row) < Some(low);
+        if let Some(order) = self.index.order(SortKey::ascending(field)) {
+            return Some((order, order.search(below), order.search(|row| !above(row))));
+        }
+        let order = self.index.order(SortKey::descending(field))?;
+        Some((order, order.search(above), order.search(|row| !below(row))))
     }
 
     fn text(&self, texts: &'a Texts, expr: &Expr, op: &Op) -> Part<'a> {
@@ -412,7 +515,7 @@ impl Part<'_> {
     /// The price by blocks when only this share of rows is still open.
     fn open(&self, share: f64, sources: &Sources<'_>) -> f64 {
         match &self.what {
-            What::All(_) | What::Any(_) | What::Not(_) | What::Sets { .. } => self.whole,
+            What::All(_) | What::Any(_) | What::Not(_) | What::Sets { .. } | What::Stretch(_) => self.whole,
             What::Values { .. } => self.whole.min(sources.rows() * share * self.each),
             What::Kin(kindred) if kindred.set().is_some() => self.whole,
             What::Range { .. } | What::Number { .. } | What::Text { .. } | What::Kin(_) | What::Row(_) => {

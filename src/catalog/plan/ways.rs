@@ -211,6 +211,8 @@ impl Job<'_, '_> {
             What::Values { passing, .. } => Some(passing.iter().map(|set| set.len() as u64).sum()),
             What::Sets { sets, .. } if sets.len() == 1 => Some(sets[0].len() as u64),
             What::Kin(kindred) => kindred.set().map(|set| set.len() as u64),
+            What::Stretch(set) => Some(set.len() as u64),
+            What::Range { known, .. } => known.map(|known| known as u64),
             _ => None,
         }
     }
@@ -367,6 +369,7 @@ fn rarest<'a>(part: &'a Part<'_>) -> Option<Vec<&'a RowSet>> {
             ..
         } if lists.len() == 1 => Some(vec![lists[0].first()?]),
         What::Kin(kindred) => Some(vec![kindred.set()?]),
+        What::Stretch(set) => Some(vec![set]),
         _ => None,
     }
 }
