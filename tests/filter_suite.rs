@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "filter_suite/extremes.rs"]
+mod extremes;
 #[path = "filter_suite/forms.rs"]
 mod forms;
 #[path = "filter_suite/generate.rs"]

@@ -18,11 +18,11 @@ const NODE: usize = 64;
 /// Chunks that are sooner copied one by one than with the whole root.
 const FEW: usize = 64;
 
-type Chunk<T> = Vec<Option<T>>;
+type Chunk<T> = [Option<T>; CHUNK];
 
 /// # Invariants
 ///
-/// * **I1** every row below `rows` lies in a chunk; `chunk[row % 64]` of a full chunk always exists;
+/// * **I1** every row below `rows` lies in a chunk; what lies in the last chunk beyond `rows` is empty;
 /// * **I2** `free` holds exactly the empty rows below `rows`, each once;
 /// * **I3** `live` is the number of rows that hold something;
 /// * **I4** once there are `marks`, every row that may have changed since they were last taken is marked, and marked as
@@ -312,9 +312,8 @@ impl<T: Clone> Table<T> {
         }
         let chunks = Arc::make_mut(&mut self.root[node]);
         if chunk == chunks.len() {
-            chunks.push(Arc::default());
+            chunks.push(Arc::new([const { None }; CHUNK]));
         }
-        Arc::make_mut(&mut chunks[chunk]).push(None);
         self.rows = row
             .checked_add(1)
             .expect("every table is capped far below 2^32 rows");

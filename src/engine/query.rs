@@ -203,14 +203,14 @@ impl Engine {
     ///
     /// ```
     /// use serde_json::json;
-    /// use tenfold::filter::{Entity, Limits, Query, Shape};
+    /// use tenfold::filter::{Entity, Query, Shape};
     /// use tenfold::{Engine, NewDeployment};
     ///
     /// let engine = Engine::new();
     /// engine.deploy(NewDeployment::new("report", "nightly").tag("etl"))?;
     /// engine.deploy(NewDeployment::new("report", "hourly"))?;
     /// let body = json!({ "deployments": { "tags": { "all_": ["etl"] } } });
-    /// let query = Query::from_json(Entity::Deployment, Shape::Paginate, &body, &Limits::default()).unwrap();
+    /// let query = Query::of_json(Entity::Deployment, Shape::Paginate, &body).unwrap();
     /// let page = engine.deployments(&query)?;
     /// assert_eq!((page.count, page.results[0].name.as_str()), (1, "nightly"));
     /// # Ok::<(), tenfold::Error>(())

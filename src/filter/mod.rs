@@ -12,6 +12,7 @@ mod program;
 mod query;
 mod records;
 mod relation;
+mod short;
 pub mod text;
 
 use std::sync::Arc;

@@ -49,3 +49,41 @@ pub use text::Text;
 
 /// A JSON object: parameters, labels, context.
 pub type Object = serde_json::Map<String, serde_json::Value>;
+
+/// Reads what is given, null included, as given: a patch tells *null* from *not there*.
+fn given<'de, T, D>(source: D) -> Result<Option<T>, D::Error>
+where
+    T: serde::Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    T::deserialize(source).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PoolPatch, QueuePatch, RunPatch};
+    use serde_json::{from_value, json, to_value};
+
+    #[test]
+    fn a_patch_tells_null_from_nothing_and_reads_what_it_writes() {
+        let clears = PoolPatch::new()
+            .description(None)
+            .concurrency_limit(None)
+            .paused(true);
+        let stored = json!({"description": null, "concurrency_limit": null, "is_paused": true});
+        assert_eq!(to_value(&clears).unwrap(), stored);
+        assert_eq!(from_value::<PoolPatch>(stored).unwrap(), clears);
+        assert_eq!(from_value::<PoolPatch>(json!({})).unwrap(), PoolPatch::new());
+        let queue = QueuePatch::new().filter(None).concurrency_limit(Some(3));
+        assert_eq!(
+            from_value::<QueuePatch>(to_value(&queue).unwrap()).unwrap(),
+            queue
+        );
+        let run = RunPatch::new().name("monday").tags(["news"]);
+        assert_eq!(from_value::<RunPatch>(to_value(&run).unwrap()).unwrap(), run);
+        assert!(
+            from_value::<QueuePatch>(json!({"paused": true})).is_err(),
+            "an unknown key is refused"
+        );
+    }
+}

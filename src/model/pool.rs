@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Object, Text};
+use super::{Object, Text, given};
 use crate::ids::{DeploymentId, PoolId, QueueId};
 
 /// What a pool or queue says of itself.
@@ -121,13 +121,27 @@ pub struct QueueFilter {
     pub deployment_ids: Option<Vec<DeploymentId>>,
 }
 
-/// What to change of a work pool; what is not named stays.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What to change of a work pool; what is not named stays. In JSON a null clears what can be cleared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use]
 pub struct PoolPatch {
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<Option<Text>>,
+    #[serde(
+        default,
+        rename = "base_job_template",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) template: Option<Object>,
+    #[serde(default, rename = "is_paused", skip_serializing_if = "Option::is_none")]
     pub(crate) paused: Option<bool>,
+    #[serde(
+        default,
+        rename = "concurrency_limit",
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) limit: Option<Option<u32>>,
 }
 
@@ -152,14 +166,25 @@ impl PoolPatch {
     }
 }
 
-/// What to change of a work queue; what is not named stays.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What to change of a work queue; what is not named stays. In JSON a null clears what can be cleared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use]
 pub struct QueuePatch {
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<Option<Text>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) priority: Option<NonZeroU32>,
+    #[serde(default, rename = "is_paused", skip_serializing_if = "Option::is_none")]
     pub(crate) paused: Option<bool>,
+    #[serde(
+        default,
+        rename = "concurrency_limit",
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) limit: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub(crate) filter: Option<Option<QueueFilter>>,
 }
 
@@ -187,15 +212,31 @@ impl QueuePatch {
     }
 }
 
-/// A work pool to make.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A work pool to make. In JSON it has the names of [`WorkPool`].
+///
+/// ```
+/// use tenfold::NewPool;
+///
+/// let stored = serde_json::to_value(NewPool::named("gpu").kind("process").concurrency_limit(8))?;
+/// assert_eq!((&stored["type"], &stored["concurrency_limit"]), (&"process".into(), &8.into()));
+/// let read: NewPool = serde_json::from_value(stored)?;
+/// assert_eq!(read, NewPool::named("gpu").kind("process").concurrency_limit(8));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use]
 pub struct NewPool {
     pub(crate) name: Text,
+    #[serde(default)]
     pub(crate) description: Option<Text>,
+    #[serde(default, rename = "type")]
     pub(crate) kind: Option<Text>,
+    #[serde(default, rename = "base_job_template")]
     pub(crate) template: Object,
+    #[serde(default, rename = "concurrency_limit")]
     pub(crate) limit: Option<u32>,
+    #[serde(default, rename = "is_paused")]
     pub(crate) paused: bool,
 }
 
@@ -239,17 +280,25 @@ impl NewPool {
     }
 }
 
-/// A work queue to make.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// A work queue to make. In JSON it has the names of [`WorkQueue`], and `work_pool_name` for its pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use]
 pub struct NewQueue {
+    #[serde(rename = "work_pool_name")]
     pub(crate) pool: Text,
     pub(crate) name: Text,
+    #[serde(default)]
     pub(crate) description: Option<Text>,
+    #[serde(default)]
     pub(crate) filter: Option<QueueFilter>,
+    #[serde(default)]
     pub(crate) priority: Option<NonZeroU32>,
+    #[serde(default, rename = "concurrency_limit")]
     pub(crate) limit: Option<u32>,
+    #[serde(default, rename = "is_paused")]
     pub(crate) paused: bool,
+    #[serde(default, skip_serializing_if = "QueueOrder::is_default")]
     pub(crate) order: QueueOrder,
 }
 

@@ -254,11 +254,14 @@ pub struct TaskRun {
 /// let step = NewTaskRun::named("download").tag("net");
 /// # let _ = step;
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use]
 pub struct NewTaskRun {
     pub(crate) name: Text,
+    #[serde(default, rename = "task_key")]
     pub(crate) key: Option<Text>,
+    #[serde(default)]
     pub(crate) tags: Vec<Text>,
 }
 
@@ -524,11 +527,15 @@ impl NewRun {
 }
 
 /// What people may change of a run that is there; what is not named stays.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use]
 pub struct RunPatch {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tags: Option<Vec<Text>>,
+    #[serde(default, skip_serializing_if = "Object::is_empty")]
     pub(crate) labels: Object,
 }
 

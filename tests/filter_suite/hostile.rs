@@ -13,7 +13,7 @@ fn parse(text: &str) -> Result<Filter, TextError> {
 }
 
 /// Runs `answer` and checks that it took no longer than a loaded machine excuses.
-fn bounded<T>(answer: impl FnOnce() -> T) -> T {
+pub(super) fn bounded<T>(answer: impl FnOnce() -> T) -> T {
     #[expect(clippy::disallowed_methods, reason = "the bound is on real time")]
     let start = Instant::now();
     let value = answer();

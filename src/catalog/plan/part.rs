@@ -386,32 +386,18 @@ impl<'a> Sources<'a> {
             let test = Program::new(expr);
             return self.by_number(What::Number { numbers, test }, 0.3);
         };
-        let Some((order, start, end)) = self.stretch(field, numbers, low, high) else {
-            let known = None;
-            return self.by_number(
-                What::Range {
-                    numbers,
-                    low,
-                    high,
-                    known,
-                },
-                0.3,
-            );
+        let stretch = self.stretch(field, numbers, low, high);
+        let stretch = stretch.map(|(order, start, end)| (order, start, order.len_between(start, end)));
+        let Some((order, start, known)) = stretch.filter(|(.., known)| *known <= STRETCH) else {
+            let known = stretch.map(|(.., known)| known);
+            let range = What::Range {
+                numbers,
+                low,
+                high,
+                known,
+            };
+            return self.by_number(range, known.map_or(0.3, |known| self.share(known)));
         };
-        let known = order.len_between(start, end);
-        if STRETCH < known {
-            let known = Some(known);
-            let share = self.share(known.unwrap_or_default());
-            return self.by_number(
-                What::Range {
-                    numbers,
-                    low,
-                    high,
-                    known,
-                },
-                share,
-            );
-        }
         let mut words = vec![0_u64; (self.index.bound() as usize).div_ceil(64)];
         for row in order.from(start).take(known) {
             words[row as usize / 64] |= 1 << (row % 64);
