@@ -123,7 +123,9 @@ impl Texts {
                 let pieces: Vec<&str> = pattern.split(['%', '_']).collect();
                 self.all_of(&pieces).map(one)
             }
-            Op::In(Set::Texts(texts)) => texts.iter().map(|text| self.all_of(&[text])).collect(),
+            Op::In(Set::Texts(texts)) if texts.len() <= TEXTS_MAX => {
+                texts.iter().map(|text| self.all_of(&[text])).collect()
+            }
             _ => None,
         }
     }
@@ -142,6 +144,9 @@ impl Texts {
         (!sets.is_empty()).then_some(sets)
     }
 }
+
+/// One of so many texts or more is sooner found among them than by what each of them proposes.
+const TEXTS_MAX: usize = 32;
 
 /// Beyond so many trigrams, looking at a text is cheaper than asking for one more.
 const GRAMS_MAX: usize = 6;

@@ -345,6 +345,7 @@ impl<'a> Sources<'a> {
             }
             Op::HasAny(wanted) => {
                 let mut sets = with(wanted);
+                sets.retain(|set| !set.is_empty());
                 sets.sort_by_key(|set| std::cmp::Reverse(set.len()));
                 (sets, false)
             }
