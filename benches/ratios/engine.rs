@@ -7,12 +7,13 @@
 //! | `history/` | the one point at which every change takes effect |
 //! | `memory/` | a waiting run |
 
+mod dispatch;
 mod glue;
 
-use std::hint::{black_box, spin_loop};
+use std::hint::black_box;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -22,7 +23,6 @@ use tenfold::{
     Engine, EngineBuilder, NewDeployment, NewRun, Outcome, Priority, Schedule, Scope, engine::Claim,
 };
 use tokio::runtime::Runtime as Tokio;
-use tokio::sync::Semaphore;
 
 use self::glue::Glue;
 use crate::counting::held;
@@ -33,7 +33,7 @@ use crate::workload::{Levels, Random, SEED};
 
 /// Lines of the groups `dispatch`, `snapshot`, `history` and `memory`.
 pub fn lines(bench: &mut Bench) {
-    dispatch(bench);
+    dispatch::lines(bench);
     depth(bench);
     planning(bench);
     snapshot(bench);
@@ -114,225 +114,6 @@ fn tokio() -> Tokio {
         .enable_all()
         .build()
         .expect("the machine has threads")
-}
-
-// -------------------------------------------------------------------------------------------------------- dispatch
-
-fn dispatch(bench: &mut Bench) {
-    // A hand-written heap and map keeps less and promises less; an engine that is not slower leaves no reason for it.
-    bench.versus("dispatch/one_thread/glue", Goal::at_least(1.0), || {
-        const RUNS: usize = 50_000;
-        let (engine, glue) = (limited(WIDE), Glue::new(WIDE));
-        let levels = Arc::new(Levels::Uniform.take(RUNS, SEED));
-        let same = levels.clone();
-        (
-            timed(RUNS, move || {
-                let scope = Scope::all();
-                for &priority in levels.iter() {
-                    through(&engine, &scope, priority);
-                }
-            }),
-            timed(RUNS, move || {
-                for &priority in same.iter() {
-                    through_glue(&glue, priority);
-                }
-            }),
-        )
-    });
-    bench.versus(
-        "dispatch/one_thread/glue_100000_wait",
-        Goal::at_least(1.0),
-        || {
-            const RUNS: usize = 50_000;
-            const WAIT: usize = 100_000;
-            let (engine, glue) = (limited(WIDE), Glue::new(WIDE));
-            for priority in Levels::Uniform.take(WAIT, SEED) {
-                submit(&engine, "work/own", priority);
-                glue.submit("work", priority);
-            }
-            let levels = Arc::new(Levels::Uniform.take(RUNS, SEED + 1));
-            let same = levels.clone();
-            (
-                timed(RUNS, move || {
-                    let scope = Scope::all();
-                    for &priority in levels.iter() {
-                        through(&engine, &scope, priority);
-                    }
-                }),
-                timed(RUNS, move || {
-                    for &priority in same.iter() {
-                        through_glue(&glue, priority);
-                    }
-                }),
-            )
-        },
-    );
-    bench.versus("dispatch/batch_of_500/one_by_one", Goal::at_least(1.0), batches);
-    bench.versus("dispatch/run/64_slots/raw_spawn", Goal::at_least(1.5), || {
-        (ours_in_runtime(50_000), raw_in_runtime(50_000))
-    });
-    bench.versus("dispatch/latency/raw_spawn", Goal::at_most(1.3), || {
-        (latency_of_ours(), latency_of_spawn())
-    });
-}
-
-/// Accepting 50,000 runs, in batches of 500 and one by one. What was accepted is claimed and completed unmeasured.
-fn batches() -> (Side, Side) {
-    const RUNS: usize = 50_000;
-    const BATCH: usize = 500;
-    fn empty(engine: &Engine) {
-        let scope = Scope::all();
-        while let Ok(Ok(claim)) = engine.claim(&scope) {
-            complete(engine, &claim);
-        }
-    }
-    let (whole, single) = (limited(WIDE), limited(WIDE));
-    let levels = Arc::new(Levels::Uniform.take(RUNS, SEED));
-    let same = levels.clone();
-    let ours = figure(move || {
-        let batches: Vec<Vec<NewRun>> = levels
-            .chunks(BATCH)
-            .map(|levels| {
-                levels
-                    .iter()
-                    .map(|&priority| NewRun::of("work/own").priority(priority))
-                    .collect()
-            })
-            .collect();
-        let start = now();
-        for batch in batches {
-            black_box(whole.submit_batch(batch).expect("there is room"));
-        }
-        let took = start.elapsed();
-        empty(&whole);
-        per_operation(took, RUNS)
-    });
-    let other = figure(move || {
-        let runs: Vec<NewRun> = same
-            .iter()
-            .map(|&priority| NewRun::of("work/own").priority(priority))
-            .collect();
-        let start = now();
-        for run in runs {
-            black_box(single.submit(run).expect("there is room"));
-        }
-        let took = start.elapsed();
-        empty(&single);
-        per_operation(took, RUNS)
-    });
-    (ours, other)
-}
-
-/// Submits `runs` from outside a two-worker runtime and waits until the last is COMPLETED. Each has a record, goes
-/// through four states in order, and takes a slot of the engine and of its deployment.
-fn ours_in_runtime(runs: usize) -> Side {
-    let tokio = tokio();
-    let engine = limited(SLOTS);
-    let target = engine.deployment_by_name("work/own").expect("just made").id;
-    let left = Arc::new(AtomicUsize::new(0));
-    let (last, done) = mpsc::channel();
-    let counter = left.clone();
-    engine
-        .handler("work", move |_| {
-            let (counter, last) = (counter.clone(), last.clone());
-            async move {
-                if counter.fetch_sub(1, SeqCst) == 1 {
-                    last.send(()).expect("the bench waits");
-                }
-                Ok(())
-            }
-        })
-        .expect("a valid name");
-    let runtime = {
-        let _inside = tokio.enter();
-        engine.start().expect("inside a runtime")
-    };
-    timed(runs, move || {
-        let _running = (&runtime, &tokio);
-        left.store(runs, SeqCst);
-        for _ in 0..runs {
-            engine.submit(target).expect("there is room");
-        }
-        done.recv().expect("the last run sends");
-        // The last handler has returned, or is about to; its completion is part of the work.
-        while engine.snapshot().processing_tasks > 0 {
-            spin_loop();
-        }
-    })
-}
-
-/// The same amount of nothing, each in a spawned task that waits for a permit of a semaphore. No order, no records.
-fn raw_in_runtime(runs: usize) -> Side {
-    let tokio = tokio();
-    let slots = Arc::new(Semaphore::new(SLOTS as usize));
-    let left = Arc::new(AtomicUsize::new(0));
-    let (last, done) = mpsc::channel();
-    timed(runs, move || {
-        left.store(runs, SeqCst);
-        for _ in 0..runs {
-            let (slots, left, last) = (slots.clone(), left.clone(), last.clone());
-            tokio.spawn(async move {
-                let permit = slots.acquire_owned().await.expect("it is never closed");
-                drop(permit);
-                if left.fetch_sub(1, SeqCst) == 1 {
-                    last.send(()).expect("the bench waits");
-                }
-            });
-        }
-        done.recv().expect("the last task sends");
-    })
-}
-
-/// Submissions of one round of a latency line.
-const SAMPLES: usize = 200;
-
-/// The median time until `start` makes something send its first instant, with pauses in which everything falls asleep.
-fn latency(mut start: impl FnMut(), started: &mpsc::Receiver<std::time::Instant>) -> f64 {
-    let mut spans: Vec<f64> = (0..SAMPLES)
-        .map(|_| {
-            std::thread::sleep(Duration::from_micros(500));
-            let before = now();
-            start();
-            let after = started.recv().expect("it starts");
-            per_operation(after.saturating_duration_since(before), 1)
-        })
-        .collect();
-    quantile(&mut spans, 0.5)
-}
-
-fn latency_of_ours() -> Side {
-    let tokio = tokio();
-    let engine = limited(SLOTS);
-    let (sender, started) = mpsc::channel();
-    engine
-        .handler("work", move |_| {
-            let at = now();
-            let sender = sender.clone();
-            async move { Ok(sender.send(at).is_ok()) }
-        })
-        .expect("a valid name");
-    let runtime = {
-        let _inside = tokio.enter();
-        engine.start().expect("inside a runtime")
-    };
-    figure(move || {
-        let _running = (&runtime, &tokio);
-        latency(|| submit(&engine, "work/own", Priority::MIN), &started)
-    })
-}
-
-fn latency_of_spawn() -> Side {
-    let tokio = tokio();
-    let (sender, started) = mpsc::channel();
-    figure(move || {
-        latency(
-            || {
-                let sender = sender.clone();
-                tokio.spawn(async move { sender.send(now()).is_ok() });
-            },
-            &started,
-        )
-    })
 }
 
 // ----------------------------------------------------------------------------------------------------------- depth
