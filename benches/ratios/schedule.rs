@@ -138,6 +138,11 @@ fn timelines(bench: &mut Bench) {
         || (insert(), delays(Step::Insert)),
     );
     bench.versus(
+        "timeline/insert again, 1 million, to DelayQueue",
+        Goal::at_least(5.0),
+        || (insert_again(), delays(Step::InsertAgain)),
+    );
+    bench.versus(
         "timeline/cancel, 1 million, to DelayQueue",
         Goal::at_least(10.0),
         || (cancel(), delays(Step::Cancel)),
@@ -214,6 +219,26 @@ fn insert() -> Side {
     })
 }
 
+/// Into one that has had as many before, and so touches no fresh memory.
+fn insert_again() -> Side {
+    let times = times();
+    let day = i64::try_from(SPAN).expect("a day of microseconds");
+    let first = times.clone();
+    let prepare = move || {
+        let mut timeline = filled(&first).0;
+        timeline
+            .expire(start().timestamp_micros() + day)
+            .for_each(|due| drop(black_box(due)));
+        timeline
+    };
+    timed_with(ENTRIES, prepare, move |mut timeline| {
+        for (&at, item) in times.iter().zip(0..) {
+            black_box(timeline.insert(at + day + 1, item));
+        }
+        timeline
+    })
+}
+
 fn cancel() -> Side {
     let times = times();
     let prepare = move || {
@@ -275,6 +300,7 @@ fn heap_expire() -> Side {
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Step {
     Insert,
+    InsertAgain,
     Cancel,
     Expire,
 }
@@ -296,18 +322,22 @@ fn delays(step: Step) -> Side {
             .expect("a runtime");
         runtime.block_on(tokio::task::unconstrained(async {
             let mut queue = DelayQueue::new();
-            let now = tokio::time::Instant::now();
-            let due: Vec<_> = ahead.iter().map(|ahead| now + *ahead).collect();
+            let due = || {
+                let now = tokio::time::Instant::now();
+                ahead.iter().map(move |ahead| now + *ahead).zip(0u64..)
+            };
             let mut keys: Vec<Key> = Vec::new();
             if step != Step::Insert {
-                let due = due.iter().zip(0u64..);
-                keys = shuffled(due.map(|(due, item)| queue.insert_at(item, *due)).collect());
+                keys = shuffled(due().map(|(due, item)| queue.insert_at(item, due)).collect());
+            }
+            if step == Step::InsertAgain {
+                all_expire(&mut queue).await;
             }
             let begin = crate::frame::now();
             match step {
-                Step::Insert => {
-                    for (due, item) in due.iter().zip(0u64..) {
-                        black_box(queue.insert_at(item, *due));
+                Step::Insert | Step::InsertAgain => {
+                    for (due, item) in due() {
+                        black_box(queue.insert_at(item, due));
                     }
                 }
                 Step::Cancel => {
@@ -315,14 +345,16 @@ fn delays(step: Step) -> Side {
                         black_box(queue.remove(key));
                     }
                 }
-                Step::Expire => {
-                    tokio::time::advance(Duration::from_hours(25)).await;
-                    while let Some(due) = std::future::poll_fn(|context| queue.poll_expired(context)).await {
-                        black_box(due.into_inner());
-                    }
-                }
+                Step::Expire => all_expire(&mut queue).await,
             }
             crate::frame::per_operation(begin.elapsed(), ENTRIES)
         }))
     })
+}
+
+async fn all_expire(queue: &mut DelayQueue<u64>) {
+    tokio::time::advance(Duration::from_hours(25)).await;
+    while let Some(due) = std::future::poll_fn(|context| queue.poll_expired(context)).await {
+        black_box(due.into_inner());
+    }
 }

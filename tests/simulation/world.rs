@@ -352,8 +352,12 @@ impl World {
                 let run = self.workers[at].claim.run();
                 let begins = self.checker.runs.get(&run).and_then(|seen| seen.begins);
                 let early = begins.is_some_and(|begins| begins > self.engine.now().unwrap());
-                let may = current && state == Some(StateType::Pending) && !early;
-                assert_eq!(begun.is_ok(), may, "R2 broken: {begun:?}");
+                let may = current && state == Some(StateType::Pending);
+                // A retry that became due and was handed out in one commit was not seen to.
+                assert!(
+                    begun.is_ok() == may || (early && begun.is_err()),
+                    "R2 broken: {begun:?}"
+                );
                 self.workers[at].begun = begun.is_ok();
             }
             2 if !self.workers[at].begun => {
