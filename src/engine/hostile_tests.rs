@@ -580,13 +580,13 @@ fn damage(host: &mut Host, document: &mut Value) {
         (3, Value::Array(items)) => items.iter().cloned().chain(run).collect(),
         (3, Value::Number(_)) => json!(i64::MAX),
         (4, Value::Number(_)) => json!(-1),
-        (5, Value::Number(number)) => json!(number.as_i64().unwrap_or(0) - 1),
+        (5, Value::Number(number)) => json!(number.as_i64().unwrap_or(0).saturating_sub(1)),
         (6, Value::Number(_)) => json!(0),
         (7, Value::String(_)) => run.unwrap_or_default(),
         (8, Value::String(_)) => json!(
             ["SCHEDULED", "RUNNING", "CANCELLED", "ready", "blocked", "claimed"][host.small(6) as usize]
         ),
-        (_, Value::Number(number)) => json!(number.as_i64().unwrap_or(0) + 1),
+        (_, Value::Number(number)) => json!(number.as_i64().unwrap_or(0).saturating_add(1)),
         (_, Value::Bool(flag)) => json!(!flag),
         (_, other) => other.clone(),
     };
