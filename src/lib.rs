@@ -55,6 +55,8 @@
 //! * `schema`: parameters are checked against the JSON Schema of their deployment.
 //! * `tokio` (default): handlers as tasks, [`Engine::start`]. Without it the crate starts no thread and knows no runtime.
 //! * `metrics`: `Engine::record_metrics`, the engine's numbers for recorders of the `metrics` crate.
+//! * `tracing`: steps of runs, planning, imports and attempts as events and spans of the `tracing` crate, told while no lock is held:
+//!   target `tenfold::run` and its kin, with the fields `run`, `deployment`, `queue`, `attempt`, `token`.
 //!
 //! How it is built: [`_docs`].
 

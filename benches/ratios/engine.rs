@@ -9,6 +9,7 @@
 
 mod dispatch;
 mod glue;
+mod listeners;
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -34,6 +35,7 @@ use crate::workload::{Levels, Random, SEED};
 /// Lines of the groups `dispatch`, `snapshot`, `history` and `memory`.
 pub fn lines(bench: &mut Bench) {
     dispatch::lines(bench);
+    listeners::lines(bench);
     depth(bench);
     planning(bench);
     snapshot(bench);

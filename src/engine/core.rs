@@ -172,6 +172,8 @@ pub(crate) struct Effects {
     pub(crate) ended: Vec<(Vec<Arc<Cell>>, Run)>,
     /// What runs that have ended carried.
     pub(crate) spent: Vec<Payload>,
+    /// What `tracing` is told.
+    pub(crate) traces: super::trace::Traces,
 }
 
 /// Counts since the engine was made.
@@ -356,7 +358,8 @@ impl Core {
         let any = !effects.bells.is_empty()
             || !effects.stops.is_empty()
             || !effects.ended.is_empty()
-            || !effects.spent.is_empty();
+            || !effects.spent.is_empty()
+            || !effects.traces.is_empty();
         any.then(|| std::mem::take(effects))
     }
 
@@ -435,7 +438,7 @@ impl Core {
         at: i64,
     ) -> &mut RunRow {
         self.changed();
-        if self.feed.states {
+        if self.states_are_told() {
             let from = self.run(row).state;
             self.note_state(row, from, state, &name, message.as_ref());
         }

@@ -55,6 +55,8 @@ impl EngineBuilder {
     ///
     /// [`Error::Document`] with the place, when the document is of another format or its parts do not fit together.
     pub fn import(self, document: Document, claims: Claims) -> Result<Engine, Error> {
+        #[cfg(feature = "tracing")]
+        let _span = super::trace::import_span(&document).entered();
         let (_, clock, _) = self.checked()?;
         document.settings.check()?;
         let now = clock.now();

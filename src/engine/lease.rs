@@ -187,6 +187,7 @@ impl Core {
             unreachable!("the timer of a lease is cancelled when the claim ends")
         };
         let lease = held.lease.take();
+        self.trace_lapse(row);
         if fault!(PendingNeverExpires) && self.run(row).state == Some(StateType::Pending) {
             return;
         }

@@ -66,6 +66,7 @@ mod stops;
 mod submit;
 mod tally;
 mod timers;
+mod trace;
 mod wait;
 
 use std::sync::Arc;
@@ -115,6 +116,7 @@ pub(crate) use self::payload::{Kind, Payload, drop_quietly};
 pub(crate) use self::signal::Bell;
 pub(crate) use self::signal::StopSignal;
 use self::tally::Tally;
+pub(crate) use self::trace::AttemptSpan;
 use crate::clock::Clock;
 use crate::ids::{DeploymentId, FlowId, PoolId, QueueId, RunId};
 use crate::model::{
@@ -200,6 +202,7 @@ impl Engine {
             effects.stops.extend(more.stops);
             effects.ended.extend(more.ended);
             effects.spent.extend(more.spent);
+            effects.traces.append(more.traces);
         }
         answer
     }
@@ -723,6 +726,7 @@ pub(crate) struct Found {
 
 /// Wakes who is to be woken; the engine's lock is not held.
 fn carry_out(effects: Effects) {
+    effects.traces.tell();
     for (signal, reason) in effects.stops {
         signal.fire(reason);
     }

@@ -140,9 +140,11 @@ impl Core {
             .expect("it was there a moment ago");
         work.cursor = work.cursor.max(floor);
         self.forget_keys(deployment, schedule);
+        let before = self.totals.accepted;
         if let Some(wake) = self.plan_ahead(deployment, data) {
             self.wake_planner(deployment, schedule, wake.max(self.wall + 1));
         }
+        self.trace_planned(row.data.id, schedule, self.totals.accepted - before);
     }
 
     /// Has a schedule planned again at an instant.

@@ -432,7 +432,7 @@ impl Core {
         }
         self.totals.accepted += 1;
         self.changed();
-        if self.feed.states {
+        if self.states_are_told() {
             let name = StateType::Scheduled.default_name();
             self.note_state(row, None, StateType::Scheduled, &name, None);
         }

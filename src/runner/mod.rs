@@ -40,8 +40,8 @@ pub(crate) use self::ending::{crashed, ended, panic_message};
 pub(crate) use self::job::as_result;
 pub use self::job::{Job, RunError, Step};
 use crate::engine::{
-    Bell, Claim, Delivery, Ending, Engine, Error, Hook, Lease, Listener, Payload, Scope, StopReason,
-    StopSignal, Submitted,
+    AttemptSpan, Bell, Claim, Delivery, Ending, Engine, Error, Hook, Lease, Listener, Payload, Scope,
+    StopReason, StopSignal, Submitted,
 };
 use crate::ids::RunId;
 use crate::model::{NewRun, Text};
@@ -403,15 +403,16 @@ impl Crew {
             claim,
             engine: self.engine.clone(),
         };
+        let span = AttemptSpan::of(&job.claim);
         let ending = match &job.claim.payload {
             Some(carried @ (Payload::Closure(_) | Payload::Lost(crate::engine::Kind::Closure))) => {
                 match closure_of(carried) {
-                    Some(closure) => called(|| closure(&job)),
+                    Some(closure) => span.in_scope(|| called(|| closure(&job))),
                     None => lost(carried),
                 }
             }
             _ => match self.handlers.get(job.claim.flow()) {
-                Some(handler) => called(|| handler(&job)),
+                Some(handler) => span.in_scope(|| called(|| handler(&job))),
                 None => Ending::no_handler(job.claim.flow()),
             },
         };

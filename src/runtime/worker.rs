@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{Context, Handler, HandlerFuture, Once};
 use crate::engine::{
-    Claim, Ending, Engine, Kind, Lease, Payload, Scope, StopReason, StopSignal, drop_quietly,
+    AttemptSpan, Claim, Ending, Engine, Kind, Lease, Payload, Scope, StopReason, StopSignal, drop_quietly,
 };
 use crate::ids::RunId;
 use crate::model::Text;
@@ -237,10 +237,11 @@ async fn attempt(crew: &Arc<Crew>, claim: &Arc<Claim>, habit: &mut Habit) -> End
             engine: crew.engine.clone(),
         },
     };
+    let span = AttemptSpan::of(claim);
     let carried = claim.payload.as_ref();
     let carried = carried.filter(|carried| carried.kind() == Kind::Closure);
     let (called, blocks) = if let Some(carried) = carried {
-        let Some((called, blocks)) = call_once(carried, context) else {
+        let Some((called, blocks)) = span.in_scope(|| call_once(carried, context)) else {
             return lost(carried);
         };
         (called, blocks)
@@ -248,13 +249,16 @@ async fn attempt(crew: &Arc<Crew>, claim: &Arc<Claim>, habit: &mut Habit) -> End
         let Some(handler) = habit.handler(crew, &claim.flow) else {
             return Ending::no_handler(claim.flow());
         };
-        (catch_unwind(AssertUnwindSafe(|| handler(context))), false)
+        (
+            span.in_scope(|| catch_unwind(AssertUnwindSafe(|| handler(context)))),
+            false,
+        )
     };
     let future = match called {
         Ok(future) => future,
         Err(panic) => return crashed(panic),
     };
-    let mut handling = Guarded(Some(future));
+    let mut handling = Guarded(Some(future), span);
     let reason = tokio::select! {
         biased;
         // A handler that listens for the request itself may end before this task has looked at it.
@@ -328,13 +332,14 @@ fn call_off(crew: &Crew, claim: &Claim, ending: Ending) -> Ending {
 }
 
 /// A handler whose panics end the attempt and go no further.
-struct Guarded(Option<HandlerFuture>);
+struct Guarded(Option<HandlerFuture>, AttemptSpan);
 
 impl Guarded {
     fn by_ref(&mut self) -> impl Future<Output = Ending> + '_ {
         poll_fn(move |context| {
             let future = self.0.as_mut().expect("an attempt is not polled after its end");
-            let polled = catch_unwind(AssertUnwindSafe(|| Pin::as_mut(future).poll(context)));
+            let polled =
+                (self.1).in_scope(|| catch_unwind(AssertUnwindSafe(|| Pin::as_mut(future).poll(context))));
             let ending = match polled {
                 Ok(Poll::Pending) => return Poll::Pending,
                 Ok(Poll::Ready(answer)) => ended(answer),

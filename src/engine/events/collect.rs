@@ -153,6 +153,11 @@ impl Core {
         self.list_limits();
     }
 
+    /// Somebody may want to know of the states that runs enter.
+    pub(crate) fn states_are_told(&self) -> bool {
+        self.feed.states || Self::traces_states()
+    }
+
     /// A run entered a state.
     pub(crate) fn note_state(
         &mut self,
@@ -175,7 +180,13 @@ impl Core {
             attempt: run.attempt + u32::from(taken),
             token: taken.then_some(self.token),
         };
-        self.note(Happened::State(change));
+        if Self::traces_states() {
+            let queue = self.run(row).body.queue_name.clone();
+            self.trace_state(change.clone(), queue);
+        }
+        if self.feed.states {
+            self.note(Happened::State(change));
+        }
     }
 
     pub(in crate::engine) fn note(&mut self, what: Happened) {
