@@ -321,8 +321,11 @@ impl Model {
         let state = if cancelling { StateType::Cancelled } else { state };
         if state == StateType::Failed && run.attempt <= run.retry.retries {
             let delay = i64::try_from(run.retry.delay.as_micros()).unwrap();
+            let seq = self.next();
+            let run = &mut self.runs[at];
             run.resumed = false;
-            run.due = wall + delay;
+            // Where it stands if it is chosen before its delay is over and given back: behind what was accepted before.
+            (run.due, run.seq) = (wall + delay, seq);
             run.at = At::Retry;
             self.retried += 1;
             self.alarm(mono + delay, at, Alarm::Retry);

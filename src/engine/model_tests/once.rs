@@ -4,7 +4,7 @@ use super::Both;
 use super::calls::Named::*;
 use super::calls::Op::*;
 use super::calls::{Op, Order};
-use crate::model::StateType::Completed;
+use crate::model::StateType::{Completed, Failed};
 
 /// A run of a target.
 fn run(target: usize, queue: Option<usize>, level: Option<u8>, delay: i64, named: &[(usize, u32)]) -> Order {
@@ -88,6 +88,32 @@ fn t1_what_drained_while_a_queue_was_paused_is_not_refused() {
         ClaimAll,
         Wait(2000),
         PauseQueue(3, false),
+        Submit(run(0, None, None, 0, &[])),
+    ]);
+}
+
+#[test]
+fn c1_a_retry_that_is_chosen_early_and_given_back_stands_behind_what_is_due_with_it() {
+    agree(&[
+        Submit(run(0, Some(5), None, 0, &[])),
+        Submit(run(2, None, None, 0, &[])),
+        Submit(run(1, None, None, 0, &[])),
+        Submit(run(1, None, None, 3, &[])),
+        Claim(vec![], vec![]),
+        Claim(vec![4], vec![]),
+        Complete(0, Failed),
+        Submit(run(0, None, None, 0, &[])),
+        Claim(vec![], vec![]),
+        Submit(run(0, None, None, 0, &[])),
+        Submit(run(0, None, None, 0, &[])),
+        Submit(run(0, None, None, 0, &[])),
+        Choose(16_626_512_133_553_670_690, false),
+        GiveBack(487793762674433),
+        Submit(run(0, None, None, 0, &[])),
+        Submit(run(0, None, None, 0, &[])),
+        Submit(run(0, None, None, 0, &[])),
+        Submit(run(0, None, None, 0, &[])),
+        Submit(run(0, None, None, 0, &[])),
         Submit(run(0, None, None, 0, &[])),
     ]);
 }
