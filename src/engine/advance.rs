@@ -89,7 +89,9 @@ impl Core {
     }
 
     fn first_expiry(&self) -> Option<i64> {
-        self.expiries.first().map(|first| first.0)
+        self.expiries
+            .first()
+            .map(|first| first.0 + i64::from(fault!(ExpiresLate)) * 5_000_000)
     }
 
     /// Ends the first run whose time is over before anybody has claimed it.

@@ -100,12 +100,13 @@ impl Core {
 
     /// Puts a run in line whose instant has come, if the limit of its deployment does not end it.
     pub(crate) fn come_due(&mut self, row: u32) {
-        if self.collisions > 0 && self.is_new(row) && self.full_own_limit(row).is_some() {
+        let collides = self.collisions > 0 && self.is_new(row) && self.full_own_limit(row).is_some();
+        if collides && !fault!(CollisionOnArrivalIsMissed) {
             match self.waiting_mut(row).map(|waiting| waiting.strategy) {
                 Some(Collision::CancelNew) => return self.refuse_new(row),
                 Some(Collision::CancelRunning) => self.call_off_oldest(row, None),
-                Some(Collision::ReplaceWaiting) => self.replace_waiting(row),
-                Some(Collision::Enqueue) | None => {}
+                Some(Collision::ReplaceWaiting) if !self.replace_waiting(row) => return,
+                Some(Collision::ReplaceWaiting | Collision::Enqueue) | None => {}
             }
         }
         self.enter_line(row);
@@ -144,6 +145,9 @@ impl Core {
             return;
         };
         let refused = std::mem::take(&mut waiting.undecided);
+        if fault!(CollisionOnClaimIsMissed) {
+            return;
+        }
         waiting.decided.extend(&refused);
         let place = |&id: &RunId| {
             self.run_row(id)
@@ -161,7 +165,7 @@ impl Core {
                     self.refuse_new(other);
                 }
                 Collision::CancelRunning => self.call_off_oldest(other, Some(row)),
-                Collision::ReplaceWaiting if Some(id) == newest => self.replace_waiting(other),
+                Collision::ReplaceWaiting if Some(id) == newest => drop(self.replace_waiting(other)),
                 Collision::ReplaceWaiting | Collision::Enqueue => {}
             }
         }
@@ -187,7 +191,8 @@ impl Core {
                 Holder::Run { row, .. } => Some(row),
                 _ => None,
             })
-            .find(|&other| Some(other) != spared && self.run(other).state != Some(StateType::Cancelling));
+            .find(|&other| Some(other) != spared && self.run(other).state != Some(StateType::Cancelling))
+            .filter(|_| !fault!(NobodyIsCalledOff));
         let Some(oldest) = oldest else { return };
         let (mine, other) = (self.run(row), self.run(oldest));
         let (id, called_off) = (mine.id, other.id);
@@ -215,22 +220,55 @@ impl Core {
         }
     }
 
-    /// Ends the other new runs that wait for the limit.
-    fn replace_waiting(&mut self, row: u32) {
-        let id = self.run(row).id;
-        let Some(waiting) = self.waiting_mut(row) else {
-            return;
-        };
-        let others: Vec<RunId> = waiting.undecided.union(&waiting.decided).copied().collect();
-        for other in others.into_iter().filter(|&other| other != id) {
-            let Some(other) = self.run_row(other).filter(|&other| self.spot_of(other).is_some()) else {
-                continue;
-            };
-            self.leave_line(other);
-            let message = Text::from(format!("run {id} of the same deployment waits in its stead"));
-            let (state, at) = (StateType::Cancelled, self.wall);
-            self.finish(other, state, Text::of("Replaced"), Some(message), at);
+    /// Ends the new runs that wait for the limit but for the newest by place, which may be this one, in line or on its way there.
+    /// Whether it is. The end of one may let in another that its schedule held back, at the place that it has kept.
+    fn replace_waiting(&mut self, row: u32) -> bool {
+        let (id, in_line) = (self.run(row).id, self.spot_of(row).is_some());
+        loop {
+            let others = self.waiting_beside(row, id);
+            if others.is_empty() {
+                return true;
+            }
+            for other in others {
+                let Some(other) = self.run_row(other).filter(|&other| self.spot_of(other).is_some()) else {
+                    continue;
+                };
+                let (mine, others) = (self.run(row), self.run(other));
+                if (mine.due, mine.seq) < (others.due, others.seq) {
+                    let newer = others.id;
+                    if self.spot_of(row).is_some() {
+                        self.leave_line(row);
+                    }
+                    self.replaced(row, newer);
+                    return false;
+                }
+                self.leave_line(other);
+                self.replaced(other, id);
+                if in_line && self.run_row(id).is_none_or(|row| self.spot_of(row).is_none()) {
+                    // Whoever was let in had a newer place.
+                    return false;
+                }
+            }
         }
+    }
+
+    /// The new runs in line beside this one.
+    fn waiting_beside(&mut self, row: u32, id: RunId) -> Vec<RunId> {
+        let Some(waiting) = self.waiting_mut(row).filter(|_| !fault!(NobodyIsReplaced)) else {
+            return Vec::new();
+        };
+        let listed: Vec<RunId> = waiting.undecided.union(&waiting.decided).copied().collect();
+        let in_line = |id: &RunId| self.run_row(*id).is_some_and(|row| self.spot_of(row).is_some());
+        listed
+            .into_iter()
+            .filter(|other| *other != id && in_line(other))
+            .collect()
+    }
+
+    fn replaced(&mut self, row: u32, by: RunId) {
+        let message = Text::from(format!("run {by} of the same deployment waits in its stead"));
+        let (state, at) = (StateType::Cancelled, self.wall);
+        self.finish(row, state, Text::of("Replaced"), Some(message), at);
     }
 
     /// Sets which of a deployment's runs the limit has refused, as a document says.
@@ -320,6 +358,31 @@ mod tests {
             engine.delete_deployment(d).unwrap();
             engine.check_invariants();
         }
+    }
+
+    /// Found by the simulation: the end of a replaced run let in the one that its schedule held back, and two waited.
+    #[test]
+    fn l6_a_run_that_its_schedule_held_back_does_not_wait_beside_the_newest() {
+        let clock = crate::clock::ManualClock::at("2026-01-01T00:00:00.5Z".parse().unwrap());
+        let engine = Engine::builder().seed(1).clock(clock.clone()).build().unwrap();
+        let anchor = "2026-01-01T00:00:00Z".parse().unwrap();
+        let every = crate::Schedule::interval(chrono::TimeDelta::seconds(1), anchor, "UTC").unwrap();
+        let new = NewDeployment::new("f", "d")
+            .concurrency_limit(NonZeroU32::MIN)
+            .concurrency_options(ConcurrencyOptions::new(Collision::ReplaceWaiting))
+            .schedule(crate::NewSchedule::new(every).overlap(crate::model::Overlap::BufferOne));
+        let d = engine.deploy(new).unwrap().id;
+        engine.submit(d).unwrap();
+        engine.claim(&Scope::all()).unwrap().unwrap();
+        for _ in 0..2 {
+            clock.advance(Duration::from_secs(1));
+            engine.advance().unwrap();
+        }
+        assert_eq!(engine.snapshot().queued_tasks, 2, "one in line, one held back");
+        let newest = engine.submit(d).unwrap().id;
+        assert_eq!(engine.snapshot().queued_tasks, 1);
+        assert_eq!(engine.run(newest).unwrap().state_type, Some(StateType::Scheduled));
+        engine.check_invariants();
     }
 
     #[test]

@@ -86,7 +86,12 @@ impl Core {
             due: run.due,
             seq: run.seq,
         };
-        let (queue, head) = (run.in_queue(), Head::new(run.priority, line));
+        let level = if fault!(KeptOvertakes) {
+            crate::priority::Priority::MAX
+        } else {
+            run.priority
+        };
+        let (queue, head) = (run.in_queue(), Head::new(level, line));
         let Work::Kept(kept) = &mut self.work[row as usize] else {
             unreachable!("the caller found the run between two attempts")
         };

@@ -21,7 +21,8 @@ pub enum Collision {
     /// end; the new run takes its place in line. What a claim has just handed out is not called off by what waited beside it, and
     /// where all are being called off already the new one waits.
     CancelRunning,
-    /// The new runs of the deployment that wait for the limit end CANCELLED "Replaced", and it waits in their stead.
+    /// The new runs of the deployment that wait for the limit end CANCELLED "Replaced", and it waits in their stead. The newest by its place
+    /// in line stays: a run that its schedule held back, and lets in by the end of another, comes at the place that it has kept.
     ReplaceWaiting,
 }
 

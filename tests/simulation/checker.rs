@@ -3,6 +3,7 @@
 //! It keeps its own list of runs, its own sums of slots, its own places in line. A promise that is broken panics with its name.
 
 mod answers;
+mod collisions;
 mod commits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,7 +13,7 @@ use chrono::{DateTime, Utc};
 use tenfold::engine::{Event, Happened, StateChange};
 use tenfold::filter::Entity;
 use tenfold::limit::{BookState, Holder};
-use tenfold::model::{Overlap, Place, StateType};
+use tenfold::model::{Collision, Overlap, Place, QueueOrder, StateType};
 use tenfold::{DeploymentId, Run, RunId};
 use uuid::Uuid;
 
@@ -38,6 +39,19 @@ impl Spot {
     }
 }
 
+/// What a run has done with its slots between two attempts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Slots {
+    /// Nothing: each attempt takes its own.
+    Own,
+    /// An attempt has failed; the row will say whether it kept its slots.
+    Untold,
+    /// It waits for its next attempt, and has them.
+    Kept,
+    /// Its present attempt has those of the one before.
+    PassedOn,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) run: Run,
@@ -48,6 +62,7 @@ pub(crate) struct Seen {
     moves: bool,
     /// Nobody outside can know its place for sure.
     unsure: bool,
+    slots: Slots,
     pub(crate) token: Option<u64>,
     attempt: u32,
     failures: u32,
@@ -63,6 +78,16 @@ impl Seen {
             self.state,
             StateType::Pending | StateType::Running | StateType::Cancelling
         )
+    }
+
+    /// It has slots: it is claimed, or kept them for its next attempt.
+    fn holds(&self) -> bool {
+        self.is_claimed() || self.slots == Slots::Kept
+    }
+
+    /// It waits for its first start.
+    fn is_new(&self) -> bool {
+        self.run.run_count == 0 && self.attempt == 0
     }
 
     /// It waits and, if a schedule made it, has become due.
@@ -108,12 +133,14 @@ struct Queue {
     priority: u32,
     limit: Option<u32>,
     paused: bool,
+    strict: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Deployment {
     limit: Option<u32>,
     overlap: Option<Overlap>,
+    collision: Collision,
     fires: bool,
     updated: DateTime<Utc>,
 }
@@ -165,6 +192,10 @@ pub(crate) struct Checker {
     told: BTreeMap<String, f64>,
     /// Since when schedules fire without a stop.
     firing: BTreeMap<DeploymentId, At>,
+    /// Deployments that have changed in this commit.
+    edited: BTreeSet<DeploymentId>,
+    /// New runs that their deployment's limit may have refused before.
+    refused: BTreeSet<RunId>,
 }
 
 fn micros(at: DateTime<Utc>) -> At {
@@ -207,6 +238,7 @@ impl Checker {
                         priority: queue.priority.get(),
                         limit: queue.concurrency_limit,
                         paused: queue.is_paused,
+                        strict: queue.order == QueueOrder::StrictFifo,
                     };
                     self.queues.insert(queue.id.uuid(), seen);
                 } else if let Some(deployment) = row.deployment() {
@@ -214,11 +246,14 @@ impl Checker {
                     let seen = Deployment {
                         limit: deployment.concurrency_limit,
                         overlap: schedule.map(|schedule| schedule.overlap),
+                        collision: (deployment.concurrency_options)
+                            .map_or(Collision::Enqueue, |of| of.collision_strategy),
                         fires: !deployment.paused && schedule.is_some_and(|schedule| schedule.active),
                         updated: deployment.updated,
                     };
                     let before = self.deployments.insert(deployment.id, seen);
                     if before.is_none_or(|before| before.updated != deployment.updated) {
+                        self.edited.insert(deployment.id);
                         self.firing.remove(&deployment.id);
                     }
                 } else if let Some(limits) = row.limits() {
@@ -283,7 +318,12 @@ impl Checker {
                     "R2 broken: attempts of {}",
                     change.run
                 );
-                self.fresh.push(change.run);
+                if seen.slots == Slots::Kept {
+                    seen.slots = Slots::PassedOn;
+                } else {
+                    seen.slots = Slots::Own;
+                    self.fresh.push(change.run);
+                }
             }
             (Pending, Scheduled) if !again => seen.attempt -= 1,
             (Running, Paused) => seen.attempt -= 1,
@@ -299,6 +339,14 @@ impl Checker {
                 seen.failures
             );
             (seen.moves, seen.unsure) = (true, true);
+        }
+        if change.name == "Expired" {
+            let until = seen.run.expires_at.map(micros);
+            assert!(
+                from == Scheduled && seen.run.run_count == 0 && until.is_some_and(|until| until <= at),
+                "R8 broken: run {} expired, and was of use until {until:?}",
+                change.run
+            );
         }
         if from == Running && change.state == Failed {
             let left = seen.failures < seen.run.empirical_policy.retry.retries;
@@ -334,12 +382,18 @@ impl Checker {
                 "R5 broken: a lease lapsed early"
             );
         }
-        let was = seen.is_claimed();
+        let was = (seen.is_claimed(), seen.holds());
         (seen.state, seen.name) = (change.state, change.name.to_string());
-        if was && !seen.is_claimed() {
+        if was.0 && !seen.is_claimed() {
             (seen.token, seen.begun) = (None, None);
+        }
+        if was.0 && again {
+            seen.slots = Slots::Untold;
+        } else if was.1 && !seen.is_claimed() {
+            seen.slots = Slots::Own;
             self.released.push(change.run);
         }
+        self.collided(change.run);
     }
 
     fn bind(&mut self, run: &Run) -> Vec<(String, u64, u32)> {
@@ -374,6 +428,7 @@ impl Checker {
                 },
                 moves: false,
                 unsure: false,
+                slots: Slots::Own,
                 token: None,
                 attempt: entered,
                 failures: 0,
@@ -426,7 +481,15 @@ impl Checker {
                 commit,
                 accepted: None,
             };
-            (seen.moves, seen.unsure) = (false, false);
+            // Where one stands that has given up what it kept is its own affair.
+            (seen.moves, seen.unsure) = (false, seen.slots == Slots::PassedOn);
+        }
+        if seen.slots == Slots::Untold {
+            let kept = state == StateType::Scheduled && run.place == Place::Claimed;
+            seen.slots = if kept { Slots::Kept } else { Slots::Own };
+            if !seen.holds() {
+                self.released.push(run.id);
+            }
         }
         seen.begins = run.next_scheduled_start_time.or(seen.begins);
         seen.run = run;
@@ -447,6 +510,10 @@ impl Checker {
                     && self.planned.get(&key) == Some(&id)
                 {
                     self.planned.remove(&key);
+                    // It was called off, and its record was too many, in one commit.
+                    if seen.state.is_terminal() {
+                        self.fired.insert(key, id);
+                    }
                 }
                 self.keys.retain(|_, run| *run != id);
             }

@@ -10,18 +10,20 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use tenfold::clock::{Clock, ManualClock};
-use tenfold::engine::{Bulk, Claim, Events, Follow, Lease, LimitPatch, Replica, RunChange, Stop, Wait, Why};
+use tenfold::engine::{Bulk, Claim, Events, Follow, Lease, Replica, RunChange, Stop, Wait, Why};
 use tenfold::filter::{Entity, Filter};
-use tenfold::limit::{LeaseId, LimitSpec, Mode};
-use tenfold::model::{CatchUp, NewSchedule, Overlap, Place, StateType};
+use tenfold::limit::{LeaseId, LimitSpec};
+use tenfold::model::{CatchUp, ConcurrencyOptions, NewSchedule, Overlap, Place, QueueOrder, StateType};
 use tenfold::{
-    Claims, DeploymentId, DeploymentPatch, Ended, Engine, Error, NewDeployment, NewPool, NewQueue, NewRun,
-    Outcome, Priority, Retry, RunId, Schedule, Scope,
+    Claims, DeploymentId, Ended, Engine, Error, NewDeployment, NewPool, NewQueue, NewRun, Outcome, Priority,
+    Retry, RunId, Schedule, Scope,
 };
 use uuid::Uuid;
 
 use crate::checker::Checker;
 use crate::teller::{MOST, Teller};
+
+mod settings;
 
 const SECOND: Duration = Duration::from_secs(1);
 const FINISHED: usize = 40;
@@ -174,8 +176,11 @@ impl World {
             .schedule(Self::schedule(at))
             .retry(Retry::fixed(u32::try_from(at % 3).unwrap(), 5 * SECOND))
             .priority(self.level());
-        if at == 1 {
-            new = new.concurrency_limit(NonZeroU32::MIN);
+        if at == 1 || self.chance(2) {
+            let options = ConcurrencyOptions::new(self.strategy());
+            new = new
+                .concurrency_limit(NonZeroU32::MIN)
+                .concurrency_options(options);
         }
         if at == 2 {
             new = new.slot("a").timeout(20 * SECOND);
@@ -236,6 +241,9 @@ impl World {
             _ => self.meddle(),
         }
         self.sync();
+        // What was let go after its time ends with this look, and not with the teller's.
+        self.engine.advance().unwrap();
+        self.read();
         self.teller.step(&self.engine, self.now());
         self.read();
     }
@@ -245,19 +253,26 @@ impl World {
         let mut new = NewRun::of(target).priority(self.level());
         if target == "f" {
             let (pool, queue) = QUEUES[self.draw(4)];
-            new = new.work_queue(pool, queue).retry(Retry::fixed(2, 3 * SECOND));
+            let retry = Retry::fixed(2, 3 * SECOND);
+            let retry = if self.chance(3) { retry.keep_slots() } else { retry };
+            new = new.work_queue(pool, queue).retry(retry);
         }
         for name in NAMES {
             if self.chance(5) {
                 new = new.slots(name, 1 + u32::from(name == "b" && self.chance(3)));
             }
         }
+        let mut from = self.engine.now().unwrap();
         if self.chance(5) {
-            let after = TimeDelta::seconds(1 + i64::try_from(self.draw(40)).unwrap());
-            new = new.not_before(self.engine.now().unwrap() + after);
+            from += TimeDelta::seconds(1 + i64::try_from(self.draw(40)).unwrap());
+            new = new.not_before(from);
         }
         if self.chance(6) {
             new = new.timeout(10 * SECOND);
+        }
+        if self.chance(6) {
+            let after = TimeDelta::seconds(1 + i64::try_from(self.draw(30)).unwrap());
+            new = new.expires_at(from + after);
         }
         let key = self.chance(4).then(|| format!("k{}", self.draw(5)));
         if let Some(key) = &key {
@@ -497,55 +512,6 @@ impl World {
         }
     }
 
-    fn limits(&mut self) {
-        self.checker.deletes = true;
-        let name = ["a", "b", "rate", "tenant:*"][self.draw(4)];
-        match self.draw(9) {
-            0..=2 => {
-                let slots = u32::try_from(self.draw(5)).unwrap();
-                let _ = self.engine.update_limit(name, LimitPatch::new().slots(slots));
-            }
-            3 => {
-                let active = self.chance(2);
-                let _ = self.engine.update_limit(name, LimitPatch::new().active(active));
-            }
-            4 if name != "rate" && self.chance(3) => drop(self.engine.delete_limit(name)),
-            4 => drop(self.engine.define_limit(LimitSpec::new(name, 2))),
-            5 | 6 => {
-                let name = ["a", "b"][self.draw(2)];
-                if let Ok((lease, _)) =
-                    self.engine
-                        .lease_slots(&[name], 1, Mode::Concurrency, 60 * SECOND, None)
-                {
-                    self.leases.push(lease);
-                }
-            }
-            7 => {
-                for lease in std::mem::take(&mut self.leases) {
-                    // One that has lapsed has given them back already.
-                    let _ = self.engine.release_slots(lease).unwrap();
-                }
-            }
-            _ => {
-                let poured = self
-                    .engine
-                    .increment_slots(&["rate"], 1, Mode::Concurrency)
-                    .is_ok();
-                if poured {
-                    *self.checker.poured.entry("rate".to_owned()).or_default() += 1.0;
-                }
-            }
-        }
-        self.read();
-        self.checker.deletes = false;
-        for name in ["a", "b", "tenant:1"] {
-            if self.checker.limits.contains_key(name) {
-                let used = self.engine.limit(name).unwrap().status.active_slots;
-                self.checker.judge_limit(name, used);
-            }
-        }
-    }
-
     fn bulk(&mut self) {
         let everything = Filter::everything(Entity::Run);
         let how = if self.chance(2) {
@@ -612,53 +578,11 @@ impl World {
         self.copy = Replica::new(moved.export().unwrap());
         self.engine = moved;
         if claims == Claims::PutBack {
-            self.checker.put_back(|run| self.engine.run(run).ok());
+            let wall = self.clock.now().wall.timestamp_micros();
+            self.checker.put_back(wall, |run| self.engine.run(run).ok());
             self.old.extend(self.workers.drain(..).map(|worker| worker.claim));
         }
         self.checker.moved();
-    }
-
-    /// Pauses, limits of scopes, deployments.
-    fn meddle(&mut self) {
-        let (pool, queue) = QUEUES[self.draw(4)];
-        let few = |of: usize| (of > 0).then(|| u32::try_from(of).unwrap());
-        match self.draw(10) {
-            0 => drop(self.engine.pause_queue(pool, queue).unwrap()),
-            1 | 2 => drop(self.engine.resume_queue(pool, queue).unwrap()),
-            3 if self.chance(3) => drop(self.engine.pause_pool(pool).unwrap()),
-            3 | 4 => drop(self.engine.resume_pool(pool).unwrap()),
-            5 => {
-                let limit = self.draw(6);
-                self.engine.set_pool_limit(pool, few(limit)).unwrap();
-            }
-            6 => {
-                let limit = self.draw(4);
-                self.engine.set_queue_limit(pool, queue, few(limit)).unwrap();
-            }
-            7 => {
-                let limit = self.draw(10);
-                self.engine.set_limit(few(limit)).unwrap();
-            }
-            _ => {
-                let at = self.draw(4);
-                let id = self.deployments[at];
-                match self.draw(4) {
-                    0 => drop(self.engine.pause_deployment(id).unwrap()),
-                    1 => drop(self.engine.resume_deployment(id).unwrap()),
-                    2 => {
-                        let schedules = vec![Self::schedule(at)];
-                        let patch = DeploymentPatch::new().schedules(schedules);
-                        self.engine.update_deployment(id, patch).unwrap();
-                    }
-                    _ => {
-                        let limit = self.draw(3);
-                        let limit = few(limit).and_then(NonZeroU32::new);
-                        let patch = DeploymentPatch::new().concurrency_limit(limit);
-                        self.engine.update_deployment(id, patch).unwrap();
-                    }
-                }
-            }
-        }
     }
 
     /// Whatever happened, the rest runs out when everything is opened.
@@ -679,6 +603,7 @@ impl World {
         for (pool, queue) in QUEUES {
             self.engine.set_queue_limit(pool, queue, None).unwrap();
             self.engine.resume_queue(pool, queue).unwrap();
+            (self.engine.set_queue_order(pool, queue, QueueOrder::BestEffort)).unwrap();
         }
         self.sync();
         for _ in 0..400 {

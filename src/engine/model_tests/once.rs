@@ -108,7 +108,7 @@ fn c1_a_retry_that_is_chosen_early_and_given_back_stands_behind_what_is_due_with
         Submit(run(0, None, None, 0, &[])),
         Submit(run(0, None, None, 0, &[])),
         Choose(16_626_512_133_553_670_690, false),
-        GiveBack(487793762674433),
+        GiveBack(487_793_762_674_433),
         Submit(run(0, None, None, 0, &[])),
         Submit(run(0, None, None, 0, &[])),
         Submit(run(0, None, None, 0, &[])),

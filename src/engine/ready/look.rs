@@ -27,7 +27,7 @@ impl Ready {
         let (ticket, _) = (self.class(class).lanes.first()).expect("an open class is not empty (I1)");
         let spot = Spot { class, ticket };
         let hidden = held.strict.as_ref().and_then(Heads::first);
-        if hidden.is_some_and(|(first, _)| first < spot.head()) {
+        if hidden.is_some_and(|(first, _)| first < spot.head()) && !fault!(StrictIsForgotten) {
             return None;
         }
         // As a page of one that is filtered afterwards.

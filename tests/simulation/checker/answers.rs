@@ -8,7 +8,7 @@ use tenfold::model::{Place, StateType};
 use tenfold::{Run, RunId};
 use uuid::Uuid;
 
-use super::{Checker, Seen, Used};
+use super::{At, Checker, Seen, Slots, Used, micros};
 
 /// What is asked of it about claims and reports.
 impl Checker {
@@ -22,6 +22,7 @@ impl Checker {
         let room = |limit: Option<u32>, used: u32| limit.is_none_or(|limit| used < limit);
         let own = self.own_limit(seen);
         seen.is_ready()
+            && (!held.strict || self.is_surely_first(seen))
             && !held.paused
             && !pool.1
             && room(self.engine_limit, used.engine)
@@ -43,6 +44,16 @@ impl Checker {
                     used.named[&(name.clone(), *generation)] + u64::from(*weight) <= u64::from(limit.slots)
                 })
             })
+    }
+
+    /// Whether nothing of its queue can stand before it.
+    fn is_surely_first(&self, seen: &Seen) -> bool {
+        self.runs.values().all(|other| {
+            other.run.id == seen.run.id
+                || other.run.work_queue_id != seen.run.work_queue_id
+                || !other.is_ready()
+                || surely_before(seen, other)
+        })
     }
 
     pub(super) fn place(&self, seen: &Seen) -> (u32, Reverse<u8>) {
@@ -72,6 +83,16 @@ impl Checker {
         let taken = &self.runs[&run];
         assert!(in_pool(&taken), "C1 broken: run {run} is of another pool");
         let without = self.clone_without(run);
+        let queue = taken.run.work_queue_id.expect("every run has a queue");
+        if self.queues[&queue.uuid()].strict && taken.slots != Slots::PassedOn {
+            let mut ready = without.runs.values().filter(|seen| seen.is_ready());
+            let before =
+                ready.find(|seen| seen.run.work_queue_id == Some(queue) && surely_before(seen, taken));
+            assert!(
+                before.is_none(),
+                "L4 broken: {run} overtook in strict order: {before:?}"
+            );
+        }
         let used = without.used();
         let others = without
             .runs
@@ -80,8 +101,7 @@ impl Checker {
             .filter(|seen| seen.run.id != run);
         for seen in others.filter(|seen| without.fits(seen, &used)) {
             let (one, two) = (self.place(seen), self.place(taken));
-            let sure = !seen.unsure && !taken.unsure;
-            let before = one < two || (one == two && sure && seen.spot.is_before(taken.spot));
+            let before = one < two || (one == two && surely_before(seen, taken));
             assert!(!before, "C1 broken: {run} was handed out before {}", seen.run.id);
         }
     }
@@ -89,7 +109,8 @@ impl Checker {
     /// The same as before a claim of this run.
     pub(super) fn clone_without(&self, run: RunId) -> Self {
         let mut limits = self.limits.clone();
-        for (name, generation, weight) in &self.runs[&run].needs {
+        let taken = &self.runs[&run];
+        for (name, generation, weight) in taken.needs.iter().filter(|_| taken.slots != Slots::PassedOn) {
             if let Some(limit) = limits
                 .get_mut(name)
                 .filter(|limit| limit.generation == *generation)
@@ -98,7 +119,7 @@ impl Checker {
             }
         }
         let mut runs = self.runs.clone();
-        if let Some(seen) = runs.get_mut(&run) {
+        if let Some(seen) = runs.get_mut(&run).filter(|seen| seen.slots != Slots::PassedOn) {
             seen.state = StateType::Completed;
         }
         Self {
@@ -122,7 +143,11 @@ impl Checker {
     pub(crate) fn judge_status(&self, status: &QueueStatus) {
         assert_eq!(status.version, self.version, "a change was not told");
         let count = |which: &dyn Fn(&Seen) -> bool| self.runs.values().filter(|seen| which(seen)).count();
-        let waits = |seen: &Seen| seen.state == StateType::Scheduled && seen.run.place != Place::Scheduled;
+        let waits = |seen: &Seen| {
+            seen.state == StateType::Scheduled
+                && seen.run.place != Place::Scheduled
+                && seen.slots != Slots::Kept
+        };
         assert_eq!(status.queued_tasks, count(&waits), "T1 broken: what waits");
         assert_eq!(
             status.priority_breakdown.total(),
@@ -135,7 +160,7 @@ impl Checker {
         }
         assert_eq!(
             status.processing_tasks,
-            count(&Seen::is_claimed),
+            count(&Seen::holds),
             "T1 broken: what is claimed"
         );
         let later = |seen: &Seen| seen.state == StateType::Scheduled && seen.run.place == Place::Scheduled;
@@ -175,7 +200,7 @@ impl Checker {
     }
 
     /// E5: claims were put back by an import: their runs are as they say they are.
-    pub(crate) fn put_back(&mut self, read: impl Fn(RunId) -> Option<Run>) {
+    pub(crate) fn put_back(&mut self, wall: At, read: impl Fn(RunId) -> Option<Run>) {
         let claimed: Vec<RunId> = (self.runs.values().filter(|seen| seen.is_claimed()))
             .map(|seen| seen.run.id)
             .collect();
@@ -185,7 +210,13 @@ impl Checker {
                 continue;
             };
             let seen = self.runs.get_mut(&id).expect("just listed");
-            let ended = seen.state == StateType::Cancelling;
+            // Put back after its time, it has ended as well.
+            let expired = run.state_name.as_deref() == Some("Expired") && seen.run.run_count == 0;
+            assert!(
+                !expired || seen.run.expires_at.is_some_and(|until| micros(until) <= wall),
+                "R8 broken: run {id} has expired"
+            );
+            let ended = seen.state == StateType::Cancelling || expired;
             // Only an attempt that has not begun was none.
             match seen.state {
                 StateType::Pending => seen.attempt -= 1,
@@ -223,5 +254,12 @@ impl Checker {
     pub(crate) fn moved(&mut self) {
         self.limits.values_mut().for_each(|limit| limit.told_once = false);
         self.firing.clear();
+        self.edited.extend(self.deployments.keys());
     }
+}
+
+/// Whether a run of a queue stands before another of it, as far as anybody outside can know.
+fn surely_before(one: &Seen, two: &Seen) -> bool {
+    let (level, other) = (one.run.priority, two.run.priority);
+    level > other || (level == other && !one.unsure && !two.unsure && one.spot.is_before(two.spot))
 }

@@ -6,7 +6,7 @@ use tenfold::ids::QueueId;
 use tenfold::model::{Overlap, Place, StateType};
 use tenfold::{DeploymentId, RunId};
 
-use super::{At, Checker, Seen, Used, micros};
+use super::{At, Checker, Seen, Slots, Used, micros};
 
 /// At the end of each commit.
 impl Checker {
@@ -22,6 +22,7 @@ impl Checker {
             self.occurrences(earlier);
         }
         self.overlaps();
+        self.collisions(&used);
         let finished = self.runs.values().filter(|seen| seen.state.is_terminal()).count();
         assert!(
             finished <= self.finished_most,
@@ -29,12 +30,13 @@ impl Checker {
         );
         self.fresh.clear();
         self.released.clear();
+        self.edited.clear();
         self.commit += 1;
     }
 
     pub(super) fn used(&self) -> Used {
         let mut used = Used::default();
-        for seen in self.runs.values().filter(|seen| seen.is_claimed()) {
+        for seen in self.runs.values().filter(|seen| seen.holds()) {
             used.engine += 1;
             if let Some(queue) = seen.run.work_queue_id.map(QueueId::uuid) {
                 *used.queues.entry(queue).or_default() += 1;
@@ -159,10 +161,11 @@ impl Checker {
         self.told.clear();
     }
 
-    /// R1, R5: what is due has come, what is over its time has ended.
+    /// R1, R5, R8: what is due has come, what is over its time has ended.
     pub(super) fn times(&self) {
         for (run, seen) in &self.runs {
             let place = match seen.state {
+                StateType::Scheduled if seen.slots == Slots::Kept => seen.run.place == Place::Claimed,
                 StateType::Scheduled => {
                     matches!(seen.run.place, Place::Scheduled | Place::Ready | Place::Blocked)
                 }
@@ -185,6 +188,17 @@ impl Checker {
                     .map(micros)
                     .expect("it is scheduled");
                 assert!(due > self.wall, "R1 broken: run {run} is due and not in line");
+            }
+            // Whose worker has just let it go ends with the next look at the clock.
+            let waited = seen.state == StateType::Scheduled
+                && seen.slots != Slots::Kept
+                && !self.released.contains(run);
+            if waited && seen.run.run_count == 0 {
+                let until = seen.run.expires_at.map(micros);
+                assert!(
+                    until.is_none_or(|until| self.wall < until),
+                    "R8 broken: run {run} waits, and is of use no more"
+                );
             }
             if seen.state.is_terminal() && seen.run.run_count == 0 {
                 assert_eq!(seen.run.start_time, None, "a run that never ran has started");
