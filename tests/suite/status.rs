@@ -169,7 +169,7 @@ fn t1_every_report_under_load_is_of_one_instant() {
         limited: AtomicUsize::new(0),
         tokens: Mutex::default(),
     };
-    let (mut new, mut all_three, mut last) = (0, 0, 0);
+    let (mut taken, mut new, mut all_three, mut last) = (0, 0, 0, 0);
     std::thread::scope(|scope| {
         let _done = Done(&load);
         let load = &load;
@@ -178,7 +178,9 @@ fn t1_every_report_under_load_is_of_one_instant() {
         scope.spawn(|| load.work(3));
         scope.spawn(|| load.work(4));
         scope.spawn(|| load.call_off(5));
-        for _ in 0..SNAPSHOTS {
+        // Which thread runs when is the system's affair: it goes on until enough reports have seen all three.
+        while taken < SNAPSHOTS || (all_three * 4 < SNAPSHOTS && taken < 40 * SNAPSHOTS) {
+            taken += 1;
             // One report for each change or more: wait for one that came after the last report.
             while moved.try_recv().is_ok() {}
             moved
@@ -194,12 +196,12 @@ fn t1_every_report_under_load_is_of_one_instant() {
         }
     });
     assert!(
-        new * 10 >= SNAPSHOTS * 9,
-        "only {new} of {SNAPSHOTS} reports had a new version"
+        new * 10 >= taken * 9,
+        "only {new} of {taken} reports had a new version"
     );
     assert!(
         all_three * 4 >= SNAPSHOTS,
-        "queued, blocked and processing were all there in only {all_three} of {SNAPSHOTS} reports"
+        "queued, blocked and processing were all there in only {all_three} of {taken} reports"
     );
     let mut tokens = load.tokens.into_inner().unwrap();
     let handed_out = tokens.len();
