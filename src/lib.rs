@@ -55,8 +55,17 @@
 //! * `schema`: parameters are checked against the JSON Schema of their deployment.
 //! * `tokio` (default): handlers as tasks, [`Engine::start`]. Without it the crate starts no thread and knows no runtime.
 //! * `metrics`: `Engine::record_metrics`, the engine's numbers for recorders of the `metrics` crate.
-//! * `tracing`: steps of runs, planning, imports and attempts as events and spans of the `tracing` crate, told while no lock is held:
-//!   target `tenfold::run` and its kin, with the fields `run`, `deployment`, `queue`, `attempt`, `token`.
+//! * `tracing`: steps of runs, planning, imports and attempts as events and spans of the `tracing` crate, told while no lock is held.
+//!
+//! What `tracing` is told:
+//!
+//! | target | level | message | fields |
+//! |---|---|---|---|
+//! | `tenfold::run` | DEBUG; INFO for COMPLETED and CANCELLED; WARN for FAILED, CRASHED and a retry | `run accepted`, `run claimed`, `run started`, `run awaits its retry`, `run ended`, `run changed` | `run`, `deployment`, `queue`, `from`, `state`, `name`, `attempt`, `token`, `problem` |
+//! | `tenfold::run` | WARN | `lease lapsed` | `run`, `token` |
+//! | `tenfold::plan` | DEBUG | `schedule planned` | `deployment`, `schedule`, `runs` |
+//! | `tenfold::import` | INFO, a span | `import` | `version`, `runs`, `deployments` |
+//! | `tenfold::attempt` | INFO, a span | `attempt` | `run`, `flow`, `deployment`, `attempt`, `token` |
 //!
 //! How it is built: [`_docs`].
 

@@ -484,29 +484,11 @@ fn int(count: usize) -> Value<'static> {
 }
 
 fn status(status: PoolStatus) -> Value<'static> {
-    use crate::filter::Status as Word;
-    let word = match status {
-        PoolStatus::Ready => Word::Ready,
-        PoolStatus::NotReady => Word::NotReady,
-        PoolStatus::Paused => Word::Paused,
-    };
-    Value::Code(word.code())
+    Value::Code(crate::filter::Status::from(status).code())
 }
 
 fn state_type(kind: StateType) -> Value<'static> {
-    use crate::filter::StateType as Word;
-    let word = match kind {
-        StateType::Scheduled => Word::Scheduled,
-        StateType::Pending => Word::Pending,
-        StateType::Running => Word::Running,
-        StateType::Paused => Word::Paused,
-        StateType::Cancelling => Word::Cancelling,
-        StateType::Completed => Word::Completed,
-        StateType::Failed => Word::Failed,
-        StateType::Crashed => Word::Crashed,
-        StateType::Cancelled => Word::Cancelled,
-    };
-    Value::Code(word.code())
+    Value::Code(crate::filter::StateType::from(kind).code())
 }
 
 fn place(place: Place) -> Option<Value<'static>> {

@@ -341,25 +341,26 @@ impl Core {
     ) -> Result<u32, Error> {
         self.changeable_pool(pool)?;
         let row = self.queue_row(pool, queue)?;
-        let at = instant(self.wall);
-        let held = Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found"));
-        edit(&mut held.data);
-        held.data.updated = at;
-        self.effects.ring = true;
-        self.changed();
-        Ok(row)
+        let data = &mut Arc::make_mut(self.catalog.queues.get_mut(row).expect("just found")).data;
+        edit(data);
+        data.updated = instant(self.wall);
+        Ok(self.edited(row))
     }
 
     /// Changes a pool's data: one change, with one version, however many queues it has.
     pub(crate) fn edit_pool(&mut self, pool: &str, edit: impl FnOnce(&mut WorkPool)) -> Result<u32, Error> {
         let row = self.changeable_pool(pool)?;
-        let at = instant(self.wall);
-        let held = Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found"));
-        edit(&mut held.data);
-        held.data.updated = at;
+        let data = &mut Arc::make_mut(self.catalog.pools.get_mut(row).expect("just found")).data;
+        edit(data);
+        data.updated = instant(self.wall);
+        Ok(self.edited(row))
+    }
+
+    /// A pool or queue has changed: there may be work.
+    fn edited(&mut self, row: u32) -> u32 {
         self.effects.ring = true;
         self.changed();
-        Ok(row)
+        row
     }
 
     /// Tells the ready order whether a queue is paused, by itself or with its pool.

@@ -4,13 +4,7 @@
 //! A subscriber is the host's code and never runs under the engine's lock: what it is to be told is put aside there, and told when the lock is
 //! gone. While nobody subscribes, or only to graver things, a step costs one look at a number of the process.
 //!
-//! | target | level | message | fields |
-//! |---|---|---|---|
-//! | `tenfold::run` | DEBUG; INFO for COMPLETED and CANCELLED; WARN for FAILED, CRASHED and a retry | `run accepted`, `run claimed`, `run started`, `run awaits its retry`, `run ended`, `run changed` | `run`, `deployment`, `queue`, `from`, `state`, `name`, `attempt`, `token`, `problem` |
-//! | `tenfold::run` | WARN | `lease lapsed` | `run`, `token` |
-//! | `tenfold::plan` | DEBUG | `schedule planned` | `deployment`, `schedule`, `runs` |
-//! | `tenfold::import` | INFO, a span | `import` | `version`, `runs`, `deployments` |
-//! | `tenfold::attempt` | INFO, a span | `attempt` | `run`, `flow`, `deployment`, `attempt`, `token` |
+//! What is told, with its levels and fields, is a table of the crate's front page.
 
 #[cfg(feature = "tracing")]
 pub(crate) use self::told::{AttemptSpan, Traces, import_span};

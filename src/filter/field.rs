@@ -38,7 +38,8 @@ macro_rules! vocabulary {
 }
 
 vocabulary! {
-    /// The type of the state of a run or task run, in the reference's words.
+    /// The type of the state of a run or task run, in the reference's words. Made of a
+    /// [`model::StateType`](crate::model::StateType), which is the one that the engine's calls take and answer.
     StateType STATE_TYPES, "The words of [`StateType`], in the order of their codes." {
         Scheduled "SCHEDULED" "To run later.",
         Pending "PENDING" "Handed out, not started.",
@@ -53,7 +54,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Where a run is.
+    /// Where a run is. Runs themselves say it as a [`model::Place`](crate::model::Place).
     Place PLACES, "The words of [`Place`], in the order of their codes." {
         Scheduled "scheduled" "Not due.",
         Ready "ready" "Due, and nothing that it names holds it back.",
@@ -65,7 +66,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Whether a deployment, pool or queue is being asked for work.
+    /// Whether a deployment, pool or queue is being asked for work. Made of a [`model::PoolStatus`](crate::model::PoolStatus).
     Status STATUSES, "The words of [`Status`], in the order of their codes." {
         Ready "READY" "It is.",
         NotReady "NOT_READY" "It is not.",

@@ -379,7 +379,7 @@ impl NewDeployment {
         /// Level of its runs. Default: 1.
         priority(priority: Priority) => priority;
 
-        /// Most runs of it that are claimed at once. Default: unlimited.
+        /// Most runs of it that are claimed at once, 1 or more. Default: unlimited.
         concurrency_limit(limit: NonZeroU32) => limit;
 
         /// What becomes of runs that its limit refuses. Default: they wait.

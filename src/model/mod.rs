@@ -1,9 +1,10 @@
 //! What the engine keeps, as plain data: flows, deployments, schedules, runs, task runs, pools and queues.
 //!
 //! Everything here is a value: reading one costs a copy, changing one changes nothing in the engine. The `New…`
-//! and `…Patch` types are what callers hand in; the others are what they get back. What they get back, and [`NewSchedule`], are serde types whose keys are those of the
-//! reference's JSON, so a document written for one reads in the other; the other `New…` and `…Patch` types are made by
-//! their methods alone.
+//! and `…Patch` types are what callers hand in; the others are what they get back.
+//!
+//! All are serde types, what they get back with the keys of the reference's JSON, so that a document written for one reads in the
+//! other; but [`NewRun`], [`DeploymentPatch`] and [`SchedulePatch`] are made by their methods alone.
 
 mod collision;
 /// Setters of a patch: each names what is to be changed, and to what.

@@ -21,6 +21,18 @@ pub enum PoolStatus {
     Paused,
 }
 
+/// The word of filters.
+impl From<PoolStatus> for crate::filter::Status {
+    #[inline]
+    fn from(status: PoolStatus) -> Self {
+        match status {
+            PoolStatus::Ready => Self::Ready,
+            PoolStatus::NotReady => Self::NotReady,
+            PoolStatus::Paused => Self::Paused,
+        }
+    }
+}
+
 impl PoolStatus {
     pub(crate) fn not_ready() -> Self {
         Self::NotReady

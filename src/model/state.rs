@@ -32,6 +32,24 @@ pub enum StateType {
     Cancelled,
 }
 
+/// The word of filters.
+impl From<StateType> for crate::filter::StateType {
+    #[inline]
+    fn from(kind: StateType) -> Self {
+        match kind {
+            StateType::Scheduled => Self::Scheduled,
+            StateType::Pending => Self::Pending,
+            StateType::Running => Self::Running,
+            StateType::Paused => Self::Paused,
+            StateType::Cancelling => Self::Cancelling,
+            StateType::Completed => Self::Completed,
+            StateType::Failed => Self::Failed,
+            StateType::Crashed => Self::Crashed,
+            StateType::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
 impl StateType {
     /// True for the four states that end a run: nothing follows them.
     #[must_use]
@@ -169,4 +187,21 @@ pub struct State {
     /// Why, where there is something to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Text>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StateType;
+    use crate::filter::STATE_TYPES;
+
+    #[test]
+    fn each_type_is_its_word_in_filters() {
+        for word in STATE_TYPES {
+            let kind: StateType = serde_json::from_value(word.into()).expect("a word is a type");
+            assert_eq!(
+                (kind.as_str(), crate::filter::StateType::from(kind).name()),
+                (word, word)
+            );
+        }
+    }
 }

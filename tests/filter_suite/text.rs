@@ -151,6 +151,20 @@ fn f4_a_wrong_name_is_shown_with_a_caret_and_the_way_out() {
           |     ^^^^^^^^",
     );
     fails(
+        Entity::Deployment,
+        "any run where state_type = FAILED",
+        "expected a condition in parentheses, found `state_type`
+          | any run where state_type = FAILED
+          |               ^^^^^^^^^^",
+    );
+    fails(
+        Entity::Run,
+        "flow_name = 'crawl'",
+        "a run has no field `flow_name` (did you mean `flow.name`?)
+          | flow_name = 'crawl'
+          | ^^^^^^^^^",
+    );
+    fails(
         Entity::Run,
         "name = 'été' and été = 1",
         "a run has no field `été`; it has id, created, updated, name, flow_id, deployment_id, deployment_version, flow_version, work_queue_id, work_queue_name, idempotency_key, tags, parent_task_run_id, state_type, state_name, state_timestamp, place, priority, run_count, expected_start_time, next_scheduled_start_time, start_time, start_or_expected, end_time, total_run_time, auto_scheduled, created_by_id, created_by_type

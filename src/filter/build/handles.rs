@@ -216,6 +216,10 @@ numbers! {
     TimeField DateTime<Utc>, Time, Times, |value: DateTime<Utc>| value.timestamp_micros();
 }
 
+fn codes<W: Word>(words: impl IntoIterator<Item = impl Into<W>>) -> Set {
+    Set::Codes(words.into_iter().map(|word| word.into().index()).collect())
+}
+
 impl<E: Row, W: Word> CodeField<E, W> {
     pub(super) const fn new(field: Field) -> Self {
         assert!(
@@ -231,21 +235,29 @@ impl<E: Row, W: Word> CodeField<E, W> {
         Condition::new(Expr::test(self.field, op).expect("a handle has only the words of its vocabulary"))
     }
 
-    /// It is this word.
-    pub fn is(self, word: W) -> Condition<E> {
+    /// It is this word, of the filter's vocabulary or as the model has it.
+    ///
+    /// ```
+    /// use tenfold::filter::Query;
+    /// use tenfold::filter::build::run;
+    /// use tenfold::model::StateType;
+    ///
+    /// let failed = Query::try_from(run::state_type().is(StateType::Failed))?;
+    /// # let _ = failed;
+    /// # Ok::<(), tenfold::filter::Invalid>(())
+    /// ```
+    pub fn is(self, word: impl Into<W>) -> Condition<E> {
         self.is_in([word])
     }
 
     /// It is one of these.
-    pub fn is_in(self, words: impl IntoIterator<Item = W>) -> Condition<E> {
-        self.test(Op::In(Set::Codes(words.into_iter().map(Word::index).collect())))
+    pub fn is_in(self, words: impl IntoIterator<Item = impl Into<W>>) -> Condition<E> {
+        self.test(Op::In(codes(words)))
     }
 
     /// There is a word, and it is none of these.
-    pub fn is_none_of(self, words: impl IntoIterator<Item = W>) -> Condition<E> {
-        self.test(Op::NoneOf(Set::Codes(
-            words.into_iter().map(Word::index).collect(),
-        )))
+    pub fn is_none_of(self, words: impl IntoIterator<Item = impl Into<W>>) -> Condition<E> {
+        self.test(Op::NoneOf(codes(words)))
     }
 
     /// There is no word.

@@ -49,7 +49,7 @@ pub enum TextErrorKind {
         found: String,
     },
     /// No such field.
-    #[error("a {entity} has no field `{name}`{}", advice(*entity, *suggestion))]
+    #[error("a {entity} has no field `{name}`{}", advice(*entity, name, *suggestion))]
     UnknownField {
         /// Whose field it would be.
         entity: Entity,
@@ -105,12 +105,26 @@ pub enum TextErrorKind {
     Large(Invalid),
 }
 
-fn advice(entity: Entity, suggestion: Option<&'static str>) -> String {
+fn advice(entity: Entity, name: &str, suggestion: Option<&'static str>) -> String {
+    if let Some((relation, field)) = related_field(entity, name) {
+        return suggest::phrase(Some(&format!("{}.{}", relation.name(), field.name())));
+    }
     if suggestion.is_some() {
         return suggest::phrase(suggestion);
     }
     let names: Vec<&str> = entity.fields().map(Field::name).collect();
     format!("; it has {}", names.join(", "))
+}
+
+/// What `flow_name` probably means, where a row is related to one flow and has no such field.
+fn related_field(entity: Entity, name: &str) -> Option<(Relation, Field)> {
+    entity
+        .relations()
+        .filter(|relation| !relation.is_many())
+        .find_map(|relation| {
+            let rest = name.strip_prefix(relation.name())?.strip_prefix('_')?;
+            Some((relation, relation.target().field(rest)?))
+        })
 }
 
 fn relations(entity: Entity) -> String {

@@ -134,7 +134,7 @@ impl Parser<'_> {
     }
 
     fn bracketed(&mut self, entity: Entity) -> Parsed<Expr> {
-        self.symbol("(", "`(`")?;
+        self.symbol("(", "a condition in parentheses")?;
         let expr = self.filter(entity)?;
         self.symbol(")", "`and`, `or` or `)`")?;
         Ok(expr)
