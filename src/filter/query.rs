@@ -228,7 +228,8 @@ impl Query {
         .with_id()
     }
 
-    /// Sets the order. The id comes as the last key by itself. Default: [`Sort::default_of`].
+    /// Sets the order, such as `[SortKey::descending(Field::RunStartTime)]`, or the [key](Sort::key) of one that the reference names.
+    /// The id comes as the last key by itself. Default: [`Sort::default_of`].
     ///
     /// # Errors
     ///

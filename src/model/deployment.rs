@@ -291,7 +291,7 @@ impl From<Schedule> for NewSchedule {
     }
 }
 
-/// A deployment to make. Reads from JSON with the names of its methods as keys, and `flow` and `name`.
+/// A deployment to make. Reads from JSON with the keys of a [`Deployment`], and `flow`; other keys are refused.
 ///
 /// What is not said has its default in a new deployment, and stays as it is in one that is there
 /// ([`Engine::upsert`](crate::Engine::upsert)), but for parameters, labels and schedules, which are always replaced.
