@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,6 +51,7 @@ struct Sees {
     spans: Arc<Mutex<Vec<String>>>,
     inside: Arc<Mutex<Vec<String>>>,
     engine: Arc<Mutex<Option<Engine>>>,
+    panics: Arc<AtomicBool>,
     number: Arc<AtomicU64>,
 }
 
@@ -64,6 +65,7 @@ impl Subscriber for Sees {
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
+        self.panic_if_told("new_span");
         let mut fields = BTreeMap::new();
         span.record(&mut Fields(&mut fields));
         let fields: Vec<String> = fields
@@ -80,6 +82,7 @@ impl Subscriber for Sees {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        self.panic_if_told("event");
         if let Some(engine) = &*self.engine.lock().unwrap() {
             engine.hooks().unwrap();
         }
@@ -94,17 +97,23 @@ impl Subscriber for Sees {
     }
 
     fn enter(&self, span: &Id) {
+        self.panic_if_told("enter");
         let at = usize::try_from(span.into_u64()).unwrap() - 1;
         let span = self.spans.lock().unwrap()[at].clone();
         self.inside.lock().unwrap().push(span);
     }
 
     fn exit(&self, _: &Id) {
+        self.panic_if_told("exit");
         self.inside.lock().unwrap().pop();
     }
 }
 
 impl Sees {
+    fn panic_if_told(&self, place: &str) {
+        assert!(!self.panics.load(Ordering::SeqCst), "as told, in {place}");
+    }
+
     fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
@@ -211,6 +220,29 @@ fn who_listens_to_warnings_alone_gets_nothing_else() {
         assert_eq!(seen.len(), 1, "{seen:?}");
         assert_eq!((seen[0].level, seen[0].get("state")), (Level::WARN, "CRASHED"));
     });
+}
+
+#[test]
+fn a_subscriber_that_panics_keeps_no_answer_and_no_news_from_anybody() {
+    let (engine, _) = engine();
+    let sees = Sees::default();
+    sees.panics.store(true, Ordering::SeqCst);
+    let run = with_default(sees.clone(), || {
+        let run = engine.submit("f").unwrap().id;
+        let mut wait = engine.wait(run).unwrap();
+        let claim = engine.claim(&Scope::all()).unwrap().unwrap();
+        engine.cancel(run).unwrap();
+        assert!(claim.stop_reason().is_some(), "who executes is asked to stop");
+        engine.complete(&claim, Outcome::Cancelled).unwrap();
+        let ended = wait.for_at_most(Duration::ZERO).unwrap();
+        assert!(ended.is_some(), "who waits is told");
+        run
+    });
+    assert_eq!(
+        engine.run(run).unwrap().state_type.map(|state| state.to_string()),
+        Some("CANCELLED".into())
+    );
+    assert!(sees.seen.lock().unwrap().is_empty());
 }
 
 #[cfg(feature = "tokio")]

@@ -91,6 +91,7 @@ pub use self::explain::{
 };
 pub use self::export::Document;
 pub use self::finish::{Ended, Outcome};
+pub(crate) use self::hooks::Awaits;
 pub use self::hooks::{
     Completion, Delivery, Fate, Gap, GivenUp, Hook, HookStatus, HookTotals, MAX_GIVEN_UP, MAX_HOOKS,
 };
@@ -112,7 +113,7 @@ pub use crate::model::{CatchUp, Overlap};
 use self::claim::Terms;
 use self::core::{Core, Effects, Instant};
 pub(crate) use self::finish::Ending;
-pub(crate) use self::payload::{Kind, Payload, drop_quietly};
+pub(crate) use self::payload::{Kind, Payload, drop_quietly, quietly};
 pub(crate) use self::signal::Bell;
 pub(crate) use self::signal::StopSignal;
 use self::tally::Tally;
@@ -724,18 +725,19 @@ pub(crate) struct Found {
     pub(crate) next: Option<Duration>,
 }
 
-/// Wakes who is to be woken; the engine's lock is not held.
+/// Wakes who is to be woken; the engine's lock is not held. Wakers and subscribers are the host's: one that panics keeps the news from nobody
+/// else, and its answer from the caller neither.
 fn carry_out(effects: Effects) {
     effects.traces.tell();
     for (signal, reason) in effects.stops {
-        signal.fire(reason);
+        quietly(|| signal.fire(reason));
     }
     for bell in effects.bells {
-        bell.ring();
+        quietly(|| bell.ring());
     }
     for (cells, run) in effects.ended {
         for cell in cells {
-            cell.fill(run.clone());
+            quietly(|| cell.fill(run.clone()));
         }
     }
     effects.spent.into_iter().for_each(drop_quietly);

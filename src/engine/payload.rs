@@ -49,13 +49,21 @@ impl Payload {
     }
 }
 
-/// Drops what is the host's own, whatever that does. A panic's value that panics when dropped is let be.
-pub(crate) fn drop_quietly<T>(value: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value)))
-        && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic)))
-    {
+/// Calls what is the host's own, whatever that does; none when it panics. A panic's value that panics when dropped is let be.
+pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> Option<T> {
+    let panic = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(answer) => return Some(answer),
+        Err(panic) => panic,
+    };
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);
     }
+    None
+}
+
+/// Drops what is the host's own, whatever that does.
+pub(crate) fn drop_quietly<T>(value: T) {
+    let _ = quietly(|| drop(value));
 }
 
 impl Engine {

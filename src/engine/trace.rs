@@ -2,7 +2,8 @@
 //! handler of this process executes.
 //!
 //! A subscriber is the host's code and never runs under the engine's lock: what it is to be told is put aside there, and told when the lock is
-//! gone. While nobody subscribes, or only to graver things, a step costs one look at a number of the process.
+//! gone. So it may call the engine; what its calls do is told to it in turn, so one that answers each event with a step of a run never ends. One
+//! that panics misses what it was being told, and nobody else notices. While nobody subscribes, or only to graver things, a step costs one look at a number of the process.
 //!
 //! What is told, with its levels and fields, is a table of the crate's front page.
 
@@ -19,7 +20,7 @@ mod told {
     use super::super::claim::Claim;
     use super::super::core::Core;
     use super::super::events::StateChange;
-    use crate::engine::Document;
+    use crate::engine::{Document, drop_quietly, quietly};
     use crate::ids::{DeploymentId, RunId, ScheduleId};
     use crate::model::{StateType, Text};
 
@@ -63,7 +64,9 @@ mod told {
 
         /// Tells all of it. No lock is held.
         pub(crate) fn tell(self) {
-            self.0.into_iter().for_each(Trace::tell);
+            for trace in self.0 {
+                quietly(|| trace.tell());
+            }
         }
     }
 
@@ -161,19 +164,32 @@ mod told {
 
     impl AttemptSpan {
         pub(crate) fn of(claim: &Claim) -> Self {
-            Self(tracing::info_span!(
-                target: "tenfold::attempt",
-                "attempt",
-                run = %claim.run(),
-                flow = claim.flow(),
-                deployment = claim.deployment().map(tracing::field::display),
-                attempt = claim.attempt(),
-                token = claim.token(),
-            ))
+            let span = quietly(|| {
+                tracing::info_span!(
+                    target: "tenfold::attempt",
+                    "attempt",
+                    run = %claim.run(),
+                    flow = claim.flow(),
+                    deployment = claim.deployment().map(tracing::field::display),
+                    attempt = claim.attempt(),
+                    token = claim.token(),
+                )
+            });
+            Self(span.unwrap_or_else(Span::none))
         }
 
+        /// `work` catches its panics itself.
         pub(crate) fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
-            self.0.in_scope(work)
+            let entered = quietly(|| self.0.enter());
+            let answer = work();
+            drop_quietly(entered);
+            answer
+        }
+    }
+
+    impl Drop for AttemptSpan {
+        fn drop(&mut self) {
+            drop_quietly(std::mem::replace(&mut self.0, Span::none()));
         }
     }
 }

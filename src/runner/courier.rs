@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ending::panic_message;
 use super::{LONG, RunError};
-use crate::engine::{Bell, Delivery, Engine, StopReason, StopSignal};
+use crate::engine::{Awaits, Bell, Delivery, Engine, StopReason, StopSignal};
 use crate::model::Text;
 
 type Told = Box<dyn Fn(&Delivery) -> Result<(), RunError> + Send + Sync>;
@@ -51,11 +51,11 @@ pub(crate) struct Duty<'a> {
 }
 
 impl<'a> Duty<'a> {
-    /// The next delivery that is ready. An error means that there will be none: the hook was taken away, or the engine is poisoned.
-    pub(crate) fn take(engine: &'a Engine, hook: &str) -> Result<Option<Self>, crate::engine::Error> {
-        let taken = engine.take_delivery(hook)?;
+    /// The next delivery that is ready. An error means that there will be none.
+    pub(crate) fn take(waits: &'a Awaits) -> Result<Option<Self>, crate::engine::Error> {
+        let taken = waits.take_one()?;
         Ok(taken.map(|delivery| Self {
-            engine,
+            engine: waits.engine(),
             delivery: Some(delivery),
         }))
     }
@@ -86,13 +86,13 @@ impl Drop for Duty<'_> {
 impl Courier {
     /// Delivers until told to leave.
     pub(super) fn serve(&self, engine: &Engine, errand: &Errand) {
-        let Ok(_rings) = engine.await_deliveries(&self.hook, errand.bell.clone()) else {
+        let Ok(waits) = engine.await_deliveries(&self.hook, errand.bell.clone()) else {
             return;
         };
         while errand.now.reason().is_none() {
             // Before the look: what was there when it was told to leave is delivered.
             let leaves = errand.leaves_when_done();
-            match Duty::take(engine, &self.hook) {
+            match Duty::take(&waits) {
                 Ok(Some(duty)) => {
                     let told = catch_unwind(AssertUnwindSafe(|| (self.handler)(duty.delivery())));
                     duty.report(match told {

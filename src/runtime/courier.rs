@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::engine::{Delivery, Engine};
+use crate::engine::{Delivery, Engine, drop_quietly};
 use crate::model::Text;
 use crate::runner::{Errand, RunError, TellDuty, panic_message};
 
@@ -18,6 +18,15 @@ type Telling = Pin<Box<dyn Future<Output = Result<(), RunError>> + Send>>;
 pub(super) struct Courier {
     hook: Text,
     handler: Arc<dyn Fn(Delivery) -> Telling + Send + Sync>,
+}
+
+/// What a handler holds may panic when it is dropped; it has told all the same, or not.
+struct Guarded(Option<Telling>);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        drop_quietly(self.0.take());
+    }
 }
 
 impl std::fmt::Debug for Courier {
@@ -40,13 +49,13 @@ impl Courier {
 
     /// Delivers until told to leave; a handler that has not ended then has `grace`.
     pub(super) async fn serve(self, engine: Engine, errand: Arc<Errand>, grace: Duration) {
-        let Ok(_rings) = engine.await_deliveries(&self.hook, errand.bell.clone()) else {
+        let Ok(waits) = engine.await_deliveries(&self.hook, errand.bell.clone()) else {
             return;
         };
         while errand.now.reason().is_none() {
             // Before the look: what was there when it was told to leave is delivered.
             let leaves = errand.leaves_when_done();
-            match TellDuty::take(&engine, &self.hook) {
+            match TellDuty::take(&waits) {
                 Ok(Some(duty)) => {
                     tokio::task::consume_budget().await;
                     let mut telling = std::pin::pin!(self.tell(duty.delivery().clone()));
@@ -71,8 +80,9 @@ impl Courier {
     async fn tell(&self, delivery: Delivery) -> Result<(), Text> {
         let panicked = |panic| Text::from(panic_message(panic));
         let called = catch_unwind(AssertUnwindSafe(|| (self.handler)(delivery)));
-        let mut telling = called.map_err(panicked)?;
+        let mut telling = Guarded(Some(called.map_err(panicked)?));
         let told = poll_fn(|context| {
+            let telling = telling.0.as_mut().expect("it is there until it is dropped");
             let polled = catch_unwind(AssertUnwindSafe(|| telling.as_mut().poll(context)));
             polled.map_or_else(|panic| Poll::Ready(Err(panic)), |polled| polled.map(Ok))
         });

@@ -279,7 +279,13 @@ impl Core {
             }
             line.totals = totals;
             line.missed = head.missed;
-            for given_up in held.given_up {
+            for (at, mut given_up) in held.given_up.into_iter().enumerate() {
+                let attempts = (1..=MAX_RETRIES + 1).contains(&given_up.attempts);
+                if given_up.hook != line.hook.name || given_up.number > doc.number || !attempts {
+                    let path = format!("{}.given_up[{at}]", path());
+                    return Err(damaged(path, "its hook, its number or its attempts do not fit"));
+                }
+                given_up.problem = shortened(given_up.problem);
                 line.remember(given_up);
             }
             for (number, entry) in held.pending {
@@ -294,7 +300,12 @@ impl Core {
                     _ => return Err(damaged(path(), "its stage and its time do not fit together")),
                 };
                 // The retries of a hook may have changed since its first attempts.
-                let attempts = u32::from(stage != Stage::Ready)..=MAX_RETRIES + 1;
+                let attempts = match stage {
+                    Stage::Taken(_) => 1..=MAX_RETRIES + 1,
+                    // One more follows.
+                    Stage::Ready => 0..=MAX_RETRIES,
+                    Stage::Waiting(_) => 1..=MAX_RETRIES,
+                };
                 if number > doc.number || !attempts.contains(&entry.attempts) {
                     return Err(damaged(path(), "its number or its attempts do not fit"));
                 }

@@ -95,7 +95,13 @@ impl Hook {
 
     /// Of runs that end in one of these states: COMPLETED, FAILED, CRASHED, CANCELLED. None is all.
     pub fn states(mut self, states: impl IntoIterator<Item = StateType>) -> Self {
-        self.states = states.into_iter().take(16).collect();
+        // Said twice is said once: there are as many as there are types.
+        self.states = Vec::new();
+        for state in states {
+            if !self.states.contains(&state) {
+                self.states.push(state);
+            }
+        }
         self
     }
 
@@ -145,6 +151,15 @@ impl Hook {
         if let Some(state) = self.states.iter().find(|state| !state.is_terminal()) {
             let rule = "give states that end a run: COMPLETED, FAILED, CRASHED, CANCELLED";
             return Err(InvalidValue::new("hook state", &state.to_string(), rule));
+        }
+        let twice = |at: usize| self.states[..at].contains(&self.states[at]);
+        if let Some(at) = (0..self.states.len()).find(|&at| twice(at)) {
+            let rule = "give each state once";
+            return Err(InvalidValue::new(
+                "hook state",
+                &self.states[at].to_string(),
+                rule,
+            ));
         }
         check_retry(&self.retry)?;
         if self.retry.keeps_slots() || self.retry.time_in_all().is_some() {
@@ -325,7 +340,8 @@ impl Engine {
         self.call(|core| core.hook(hook))
     }
 
-    /// Takes a hook away, with all that waits in it. Answers how many deliveries that were.
+    /// Takes a hook away, with all that waits in it. Answers how many deliveries that were. Who waits for its deliveries waits no more, handlers of
+    /// runners and runtimes included: they serve a hook that is made again under its name when they are started again.
     ///
     /// # Errors
     ///
@@ -353,7 +369,10 @@ impl Engine {
     /// [`Error::NotFound`]; [`Error::Invalid`] for the lease.
     pub fn take_deliveries(&self, hook: &str, n: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
         let span = lease_span(lease)?;
-        self.call(|core| core.take_deliveries(hook, n, Some(span)))
+        self.call(|core| {
+            let line = core.hook_line(hook)?;
+            Ok(core.take_deliveries(line, n, Some(span)))
+        })
     }
 
     /// As [`take_deliveries`](Self::take_deliveries), and when nothing is ready, waits on this thread until something is, at most
@@ -372,7 +391,7 @@ impl Engine {
         let span = lease_span(lease)?;
         let waits = self.await_deliveries(hook, Arc::default())?;
         let found = self.wait_on(&waits.bell, timeout, || {
-            let taken = self.call(|core| core.take_deliveries(hook, n, Some(span)))?;
+            let taken = waits.take(n, Some(span))?;
             Ok((n == 0 || !taken.is_empty()).then_some(taken))
         })?;
         Ok(found.unwrap_or_default())
@@ -411,11 +430,6 @@ impl Engine {
         })
     }
 
-    /// Takes one, for a handler of this process: there is no lease, and its report comes whatever happens.
-    pub(crate) fn take_delivery(&self, hook: &str) -> Result<Option<Delivery>, Error> {
-        self.call(|core| Ok(core.take_deliveries(hook, 1, None)?.pop()))
-    }
-
     /// Deliveries that wait, in all hooks.
     pub(crate) fn pending_deliveries(&self) -> usize {
         self.shared.core.lock().outbox.pending()
@@ -443,6 +457,30 @@ pub(crate) struct Awaits {
     pub(crate) bell: Arc<Bell>,
 }
 
+impl Awaits {
+    fn take(&self, n: usize, lease: Option<i64>) -> Result<Vec<Delivery>, Error> {
+        self.engine.call(|core| {
+            let line = core.hook_line(&self.hook)?;
+            // One that was made under its name since is another, which rings other bells.
+            let rings = |bell: &Arc<Bell>| Arc::ptr_eq(bell, &self.bell);
+            if !core.outbox.lines[line].bells.iter().any(rings) {
+                return Err(no_hook(&self.hook));
+            }
+            Ok(core.take_deliveries(line, n, lease))
+        })
+    }
+
+    /// Takes one, for a handler of this process: there is no lease, and its report comes whatever happens. An error means that there will be
+    /// none: the hook was taken away, or the engine is poisoned.
+    pub(crate) fn take_one(&self) -> Result<Option<Delivery>, Error> {
+        Ok(self.take(1, None)?.pop())
+    }
+
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
 impl Drop for Awaits {
     fn drop(&mut self) {
         let mut core = self.engine.shared.core.lock();
@@ -451,6 +489,14 @@ impl Drop for Awaits {
                 .bells
                 .retain(|other| !Arc::ptr_eq(other, &self.bell));
         }
+    }
+}
+
+fn no_hook(name: &str) -> Error {
+    Error::NotFound {
+        kind: "hook",
+        name: format!("{name:?}"),
+        hint: "make it with `Engine::hook`; it may have been taken away",
     }
 }
 
@@ -471,11 +517,7 @@ fn lease_span(lease: Duration) -> Result<i64, InvalidValue> {
 
 impl Core {
     fn hook_line(&self, name: &str) -> Result<usize, Error> {
-        self.outbox.find(name).ok_or_else(|| Error::NotFound {
-            kind: "hook",
-            name: format!("{name:?}"),
-            hint: "make it with `Engine::hook`; it may have been taken away",
-        })
+        self.outbox.find(name).ok_or_else(|| no_hook(name))
     }
 
     fn hook(&mut self, hook: Hook) -> Result<u64, Error> {
@@ -541,15 +583,14 @@ impl Core {
         }
     }
 
-    fn take_deliveries(&mut self, hook: &str, n: usize, lease: Option<i64>) -> Result<Vec<Delivery>, Error> {
-        let line = self.hook_line(hook)?;
+    fn take_deliveries(&mut self, line: usize, n: usize, lease: Option<i64>) -> Vec<Delivery> {
         let until = lease.map(|span| self.mono.saturating_add(span));
         let taken = self.outbox.take(line, n, until);
         if !taken.is_empty() {
             self.changed();
             self.arm_outbox();
         }
-        Ok(taken)
+        taken
     }
 
     /// The line of a delivery whose report is current.

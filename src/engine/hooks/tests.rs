@@ -413,7 +413,8 @@ fn e5_what_a_handler_of_the_old_process_had_is_tried_again() {
         .hook(Hook::named("bell").retry(Retry::fixed(4, SECOND)))
         .unwrap();
     end(&engine, completed());
-    let had = engine.take_delivery("bell").unwrap().unwrap();
+    let waits = engine.await_deliveries("bell", Arc::default()).unwrap();
+    let had = waits.take_one().unwrap().unwrap();
     let moved = moved(&engine, &clock, Claims::Keep);
     assert_eq!(moved.hooks().unwrap()[0].retrying, 1);
     clock.advance(SECOND);
@@ -473,4 +474,116 @@ fn taking_a_hook_away_drops_its_line_and_answers_who_waits() {
     assert_eq!(engine.advance().unwrap(), None, "its lease waits for nothing");
     let waits = engine.wait_deliveries("bell", 1, MINUTE, MINUTE);
     assert!(matches!(waits, Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn r8_who_waits_is_told_that_its_hook_was_taken_away_also_when_another_has_its_name_by_then() {
+    let (engine, _) = engine(10);
+    engine.hook(Hook::named("bell")).unwrap();
+    let waits = engine.await_deliveries("bell", Arc::default()).unwrap();
+    engine.unhook("bell").unwrap();
+    assert!(waits.bell.is_rung());
+    engine.hook(Hook::named("bell")).unwrap();
+    end(&engine, completed());
+    // Nothing rings its bell any more, so it may not go on as if something did.
+    assert!(matches!(waits.take_one(), Err(Error::NotFound { .. })));
+    assert_eq!(engine.take_deliveries("bell", 9, MINUTE).unwrap().len(), 1);
+}
+
+#[test]
+fn e2_a_state_said_twice_is_said_once_and_none_is_forgotten() {
+    let (engine, _) = engine(10);
+    let many = std::iter::repeat_n(StateType::Completed, 20).chain([StateType::Failed]);
+    engine.hook(Hook::named("bell").states(many)).unwrap();
+    end(&engine, Outcome::failed("no"));
+    end(&engine, completed());
+    assert_eq!(engine.hooks().unwrap()[0].ready, 2);
+}
+
+/// A document with one hook: a delivery that waits for its second attempt, and one that was given up.
+fn document() -> serde_json::Value {
+    let (engine, clock) = engine(10);
+    let retry = Retry::fixed(1, SECOND);
+    engine.hook(Hook::named("bell").retry(retry)).unwrap();
+    for fails in [2, 1] {
+        end(&engine, completed());
+        for _ in 0..fails {
+            let taken = engine.take_deliveries("bell", 1, MINUTE).unwrap();
+            engine.not_delivered(&taken[0], "busy").unwrap();
+            clock.advance(SECOND);
+        }
+        engine.advance().unwrap();
+    }
+    let taken = engine.take_deliveries("bell", 1, MINUTE).unwrap();
+    assert_eq!(taken[0].number(), 2);
+    serde_json::to_value(engine.export().unwrap()).unwrap()
+}
+
+fn imported(document: serde_json::Value) -> Result<Engine, String> {
+    let document: Document = serde_json::from_value(document).map_err(|wrong| wrong.to_string())?;
+    Engine::builder()
+        .clock(ManualClock::at("2026-01-01T00:00:00Z".parse().unwrap()))
+        .import(document, Claims::Keep)
+        .map_err(|wrong| wrong.to_string())
+}
+
+/// What a document that is let in becomes can be moved again, whatever happens to it meanwhile.
+#[test]
+fn e5_hooks_that_do_not_fit_together_are_refused_with_their_place() {
+    let good = document();
+    imported(good.clone()).unwrap();
+    let hook = "/hooks/hooks/0";
+    let most = u64::from(crate::model::MAX_RETRIES);
+    let wrong = [
+        ("/pending/2/attempts", serde_json::json!(most + 2)),
+        ("/pending/2/attempts", serde_json::json!(0)),
+        ("/pending/2/left", serde_json::json!(-1)),
+        ("/pending/2/left", serde_json::json!(i64::MAX)),
+        ("/pending/2/stage", serde_json::json!("ready")),
+        ("/given_up/0/hook", serde_json::json!("another")),
+        ("/given_up/0/number", serde_json::json!(9)),
+        ("/given_up/0/attempts", serde_json::json!(0)),
+        ("/head/hook/name", serde_json::json!("")),
+        ("/head/hook/states", serde_json::json!(["FAILED", "FAILED"])),
+        ("/head/totals/recorded", serde_json::json!(u64::MAX)),
+        (
+            "/head/missed",
+            serde_json::json!({"count": 1, "from": 1, "to": 1}),
+        ),
+    ];
+    for (place, value) in wrong {
+        let mut document = good.clone();
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        document.pointer_mut(&format!("{hook}{parent}")).unwrap()[name] = value.clone();
+        let refused = imported(document);
+        let said = refused
+            .err()
+            .unwrap_or_else(|| panic!("{place} = {value} was let in"));
+        assert!(said.contains("hooks[0]"), "{said}");
+    }
+    // As often as may be, and so never as often and waiting for one more.
+    for (stage, attempts, fits) in [
+        ("taken", most + 1, true),
+        ("waiting", most, true),
+        ("waiting", most + 1, false),
+        ("ready", most, true),
+        ("ready", most + 1, false),
+    ] {
+        let mut document = good.clone();
+        let entry = document.pointer_mut(&format!("{hook}/pending/2")).unwrap();
+        (entry["stage"], entry["attempts"]) = (stage.into(), attempts.into());
+        if stage == "ready" {
+            entry.as_object_mut().unwrap().remove("left");
+        }
+        let said = imported(document);
+        assert_eq!(said.is_ok(), fits, "{stage} {attempts}");
+        if let Ok(engine) = said {
+            let _ = engine.take_deliveries("bell", 9, MINUTE).unwrap();
+            imported(serde_json::to_value(engine.export().unwrap()).unwrap()).unwrap();
+        }
+    }
+    let mut long = good;
+    *long.pointer_mut("/hooks/hooks/0/given_up/0/problem").unwrap() = "x".repeat(99_999).into();
+    let engine = imported(long).unwrap();
+    assert!(engine.hooks().unwrap()[0].given_up[0].problem.len() < 10_100);
 }
