@@ -185,7 +185,11 @@ fn r5_a_handler_that_shows_no_life_loses_its_run_under_a_lease() {
     let runner = engine
         .runner()
         .handler("f", move |job| {
-            assert_eq!(job.heartbeat().unwrap(), None);
+            // On a busy machine the lease may have lapsed before this thread had its turn.
+            assert!(matches!(
+                job.heartbeat(),
+                Ok(None) | Err(Error::StaleClaim { .. })
+            ));
             wait();
             say.lock().unwrap().send(job.heartbeat().unwrap_err()).unwrap();
             Ok(())
