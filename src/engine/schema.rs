@@ -37,6 +37,10 @@ mod checks {
         }
 
         #[expect(clippy::unused_self, reason = "the face of what the feature brings")]
+        #[expect(
+            clippy::unnecessary_wraps,
+            reason = "as with the feature, where parameters may not fit"
+        )]
         pub(super) fn fit(&self, _: &Object) -> Result<(), InvalidValue> {
             Ok(())
         }

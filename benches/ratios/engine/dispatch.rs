@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use apalis::prelude::{MemoryStorage, TaskSink, WorkerBuilder, *};
 use tenfold::engine::Follow;
 use tenfold::{Engine, NewRun, Priority, Scope};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::glue::Glue;
 use super::{SLOTS, WIDE, complete, limited, submit, through, through_glue, tokio};
@@ -72,6 +73,9 @@ pub(super) fn lines(bench: &mut Bench) {
         Goal::at_least(1.5),
         || (ours_in_runtime(50_000, true), raw_in_runtime(50_000)),
     );
+    bench.versus("dispatch/run/64_slots/apalis", Goal::at_least(3.0), || {
+        (ours_in_runtime(50_000, false), apalis_in_runtime(50_000))
+    });
     bench.versus("dispatch/latency/raw_spawn", Goal::at_most(1.3), || {
         (latency_of_ours(), latency_of_spawn())
     });
@@ -191,6 +195,39 @@ fn raw_in_runtime(runs: usize) -> Side {
             });
         }
         done.recv().expect("the last task sends");
+    })
+}
+
+/// The same in a worker of `apalis` with 64 at a time and its store in memory, which takes no tasks from outside once a worker has it: all are
+/// pushed first. First in first out, no levels, no limits by name; its tasks have ids and states of their own.
+fn apalis_in_runtime(runs: usize) -> Side {
+    let tokio = tokio();
+    timed(runs, move || {
+        let left = Arc::new(AtomicUsize::new(runs));
+        let done = Arc::new(Notify::new());
+        let last = done.clone();
+        tokio.block_on(async {
+            let mut store: MemoryStorage<usize> = MemoryStorage::new();
+            for number in 0..runs {
+                store.push(number).await.expect("the store has no bound");
+            }
+            let worker = WorkerBuilder::new("work")
+                .backend(store)
+                .concurrency(SLOTS as usize)
+                .parallelize(::tokio::spawn)
+                .build(move |_: usize| {
+                    let (left, last) = (left.clone(), last.clone());
+                    async move {
+                        if left.fetch_sub(1, SeqCst) == 1 {
+                            last.notify_one();
+                        }
+                    }
+                });
+            ::tokio::select! {
+                ended = worker.run() => panic!("the worker ended: {ended:?}"),
+                () = done.notified() => {}
+            }
+        });
     })
 }
 
